@@ -1,0 +1,71 @@
+"""The command group. Each command lives in a file of its own, loaded when it is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+import carbon_ops
+from carbon_ops.errors import CarbonOpsError
+
+# Name of the command: module below carbon_ops.cli that holds it as ``command``.
+COMMANDS = {
+    "demo": "demo",
+    "doctor": "doctor",
+    "estimate": "estimate",
+    "intensity": "intensity",
+    "ledger": "ledger",
+    "run": "run",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"carbon_ops.cli.{COMMANDS[cmd_name]}")
+        command = module.command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"carbon_ops.cli.{COMMANDS[cmd_name]} defines no command")
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(carbon_ops.__version__, prog_name="carbon-ops")
+def cli() -> None:
+    """Energy and carbon of Python tasks, with an interval, in a record that can be checked.
+
+    Energy comes from the governor when its socket answers, otherwise from counters this
+    process may read, otherwise from a model of CPU load; every result says which.
+    """
+
+
+def main() -> int:
+    """Run the command line; return the exit status. Own failures print no traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        return error.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except CarbonOpsError as error:
+        click.echo(f"carbon-ops: {error}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away; nothing left to say
+        return 141
+    return code if isinstance(code, int) else 0

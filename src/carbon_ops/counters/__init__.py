@@ -1,0 +1,1 @@
+"""Pure arithmetic on counters: ticks, wraps, gaps, zones and the timeline."""

@@ -1,0 +1,1 @@
+"""Tables of numbers, each with unit, year, source and licence."""

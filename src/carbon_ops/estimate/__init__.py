@@ -1,0 +1,1 @@
+"""From joules to grams, with an interval that means what it says."""

@@ -1,0 +1,1 @@
+"""The privileged daemon, its protocol, and the client that programs use."""

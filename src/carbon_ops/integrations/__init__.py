@@ -1,0 +1,1 @@
+"""Hooks into frameworks; each loads its framework only when it is used."""

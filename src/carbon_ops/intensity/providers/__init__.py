@@ -1,0 +1,1 @@
+"""Live providers of grid intensity; none is called unless configured."""

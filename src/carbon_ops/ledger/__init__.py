@@ -1,0 +1,1 @@
+"""Records that are chained, covered by a signed checkpoint, and verifiable."""

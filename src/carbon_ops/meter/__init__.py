@@ -1,0 +1,1 @@
+"""What a task used: spans, attribution and the metric record."""

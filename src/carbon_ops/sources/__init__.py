@@ -1,0 +1,1 @@
+"""Where readings come from: the thin files that touch hardware and /proc."""

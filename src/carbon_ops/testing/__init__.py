@@ -1,0 +1,1 @@
+"""Documented fakes that wrap, symlink and fail like the real thing."""
