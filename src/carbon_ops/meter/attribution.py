@@ -11,6 +11,7 @@ Policies
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import exp, log, sqrt
 from typing import NamedTuple
 
@@ -63,6 +64,11 @@ def ratio(task_ns: int, busy_ns: int) -> tuple[float, bool]:
     return max(task_ns, 0) / busy_ns, False
 
 
+def share(total_uj: int, part: int, whole: int) -> int:
+    """Return ``total_uj * part / whole`` [µJ], rounded down; 0 when ``whole`` is 0."""
+    return total_uj * part // whole if whole else 0
+
+
 def split(
     total_uj: int,
     part: int,
@@ -89,13 +95,13 @@ def split(
     if idle_uj is not None:
         idle = min(idle_uj, total_uj)
         dynamic = total_uj - idle
-        task_dynamic = dynamic * part // whole if whole else 0
+        task_dynamic = share(dynamic, part, whole)
     if excluded:
         if task_dynamic is None:
             return None
         task = task_dynamic
     else:
-        task = total_uj * part // whole if whole else 0
+        task = share(total_uj, part, whole)
     return Split(total_uj, task, total_uj - task, idle, dynamic, task_dynamic)
 
 
@@ -121,7 +127,7 @@ def short_cv(duration_ns: int, interval_ns: int) -> float:
     length = duration_ns / interval_ns
     if length <= _SHORT[0][0]:
         return _SHORT[0][1] / _P95
-    for (x0, y0), (x1, y1) in zip(_SHORT, _SHORT[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(_SHORT):
         if length <= x1:
             step = log(length / x0) / log(x1 / x0)
             return exp(log(y0) + step * log(y1 / y0)) / _P95

@@ -147,7 +147,6 @@ class OwnTree:
     """This process and its children, living and reaped: the default scope."""
 
     name = "tree"
-    whole = True  # counts everything this process does
 
     def __init__(self, *, with_self: bool = True) -> None:
         self._with_self = with_self

@@ -55,3 +55,20 @@ def generic(cpus: int, name: str = "unknown") -> CpuModel:
         False,
         "Cloud Carbon Footprint 2021, AWS average per vCPU",
     )
+
+
+def cpu_name() -> str:
+    """Return the CPU's model name, ``unknown`` where the kernel does not say."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip() or "unknown"
+    except OSError:
+        pass
+    return "unknown"
+
+
+def of_this_host(cpus: int) -> CpuModel:
+    """Return the model for the CPUs of this host."""
+    return generic(cpus, cpu_name())

@@ -1,0 +1,278 @@
+"""A command run as if we were not there, while nothing it starts escapes our account.
+
+The command inherits our descriptors, directory, process group and terminal. Sharing the
+group is what keeps pipelines, ``Ctrl-C`` and ``Ctrl-Z`` as they were: the terminal
+signals the command itself, and a shell script that was interrupted sees it. So:
+
+* A signal from the terminal (``SI_KERNEL``) is not passed on: the command has it.
+* A signal sent to us by a process (``kill``) is passed on to the command. Whoever
+  signals the whole group signals the command twice, as with any wrapper.
+* When the command stops, we stop; when we are continued, so is the command.
+
+This process becomes a *child subreaper*: descendants whose parent has ended are handed
+to it instead of to init, so that the kernel adds their CPU time to our
+``RUSAGE_CHILDREN`` when they end. Only one thread may use this module, and the process
+should have no other children: they would be reaped too.
+
+Sources
+    Linux man pages prctl(2) PR_SET_CHILD_SUBREAPER, sigaction(2) si_code, wait(2),
+    credentials(7), posix_spawn(3). Exit statuses: POSIX.1-2017, XCU 2.8.2.
+    Why an interrupted wrapper dies of SIGINT: Martin Cracauer, "Proper handling of
+    SIGINT/SIGQUIT" (2006).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from carbon_ops.errors import CarbonOpsError
+from carbon_ops.meter.process_tree import descendants, read_file
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_SI_KERNEL = 0x80  # asm-generic/siginfo.h: sent by the kernel, here the terminal
+
+_PASSED_ON = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGWINCH,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+    }
+)
+_FATAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+_TERMINAL_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+_WAITED_FOR = _PASSED_ON | {signal.SIGCHLD, signal.SIGCONT}
+
+
+class CommandNotStarted(CarbonOpsError):
+    """The command cannot be executed; nothing was measured.
+
+    The exit code is the shell's: 127 not found, 126 found but not executable.
+    """
+
+    def __init__(self, command: str, cause: OSError) -> None:
+        missing = cause.errno == errno.ENOENT
+        what = "command not found" if missing else (cause.strerror or str(cause))
+        super().__init__(
+            f"{command}: {what}",
+            hint=(
+                f"Is {command!r} spelt right and on PATH? A shell builtin or alias "
+                "needs: carbon-ops run -- sh -c '...'"
+                if missing
+                else f"Is {command!r} a program? Try: ls -l {command}"
+            ),
+        )
+        self.exit_code = 127 if missing else 126
+
+
+class Ended(NamedTuple):
+    """How the command ended."""
+
+    status: int  # what a shell would show: its own status, or 128 + signal
+    signal: int | None  # the signal it died of
+    interrupted: bool  # the terminal sent us SIGINT too, and the command died of it
+    left_running: int  # descendants still alive
+
+
+class Supervisor:
+    """Start one command and stay with it; a context manager that undoes itself.
+
+    From entering to leaving, signals wait until they can be passed on::
+
+        with Supervisor() as supervisor:
+            supervisor.start(["make", "bench"])
+            ended = supervisor.wait()
+
+    Raises:
+        CommandNotStarted: by :meth:`start`, with the exit status a shell would use.
+    """
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._terminal_interrupt = False
+
+    def __enter__(self) -> Supervisor:
+        # An inherited "ignore" would make the kernel reap the command without account.
+        self._old_chld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+        # Refused only by kernels before 3.4; then re-parented children are not counted.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        if self._pid:  # what was meant for the command must not hit its report
+            while signal.sigtimedwait(_WAITED_FOR, 0):
+                pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
+        if self._old_chld is not None:
+            signal.signal(signal.SIGCHLD, self._old_chld)
+
+    def start(self, argv: Sequence[str]) -> int:
+        """Start the command and return its PID."""
+        if signal.sigpending() & _FATAL:  # interrupted before there was a command
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+        try:
+            self._pid = self._spawn(argv[0], argv)
+        except OSError as cause:
+            if cause.errno != errno.ENOEXEC:
+                raise CommandNotStarted(argv[0], cause) from cause
+            # A script without "#!": every shell and execvp(3) hand it to sh.
+            found = _on_path(argv[0])
+            self._pid = self._spawn("/bin/sh", ["sh", found, *argv[1:]])
+        except ValueError as cause:  # an argument holds a NUL character
+            raise CommandNotStarted(argv[0], OSError(errno.EINVAL, str(cause))) from (
+                cause
+            )
+        return self._pid
+
+    def _spawn(self, file: str, argv: Sequence[str]) -> int:
+        return os.posix_spawnp(
+            file,
+            argv,
+            inherited_environment(),
+            setsigmask=self._old_mask,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python itself
+        )
+
+    def wait(self) -> Ended:
+        """Wait until the command has ended; pass signals on meanwhile."""
+        while True:
+            info = signal.sigwaitinfo(_WAITED_FOR)
+            number = signal.Signals(info.si_signo)
+            if number == signal.SIGCHLD:
+                ended = self._reap()
+                if ended is not None:
+                    return ended
+            elif number == signal.SIGCONT:
+                if _is_stopped(self._pid):
+                    self._send(signal.SIGCONT)
+            elif info.si_code == _SI_KERNEL:
+                self._terminal_interrupt |= number == signal.SIGINT
+            else:
+                self._send(number)
+
+    def _reap(self) -> Ended | None:
+        """Collect every child that has changed; return how the command ended, if so."""
+        status = None
+        while True:
+            try:
+                pid, changed = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid == self._pid:
+                if os.WIFSTOPPED(changed):
+                    self._stop_too(signal.Signals(os.WSTOPSIG(changed)))
+                else:
+                    status = changed
+        if status is None:
+            return None
+        died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        return Ended(
+            status=os.WEXITSTATUS(status) if died_of is None else 128 + died_of,
+            signal=died_of,
+            interrupted=self._terminal_interrupt and died_of == signal.SIGINT,
+            left_running=len(descendants(os.getpid())),
+        )
+
+    def _send(self, number: int) -> None:
+        # Not reaped yet, so the PID is still the command's; it may have become
+        # somebody else's to signal (set-user-ID).
+        try:
+            os.kill(self._pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def _stop_too(self, number: signal.Signals) -> None:
+        """Stop as the command did, so that the shell gets its terminal back.
+
+        A SIGSTOP from elsewhere is between its sender and the command, unless a shell
+        waits for us on its terminal.
+        """
+        if number not in _TERMINAL_STOPS:
+            if not _in_foreground():
+                return
+            number = signal.SIGTSTP
+        # With the default action, and unblocked: stops here until SIGCONT. In an
+        # orphaned process group the kernel ignores it, and so do we.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+
+
+def die_of_interrupt() -> None:
+    """End this process by SIGINT, so that a calling shell script stops as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)  # pragma: no cover - not reached: the signal ends the process
+
+
+def inherited_environment() -> dict[bytes, bytes]:
+    """Return the environment for the command: ours, as it was before Python started.
+
+    Python sets ``LC_CTYPE`` in its own environment in the C locale (PEP 538); the
+    command must not see that.
+    """
+    environment = dict(os.environb)
+    if b"LC_CTYPE" in environment:
+        try:
+            began = read_file("/proc/self/environ", 1 << 22)
+        except OSError:
+            return environment
+        if not any(x.startswith(b"LC_CTYPE=") for x in began.split(b"\0")):
+            del environment[b"LC_CTYPE"]
+    return environment
+
+
+def _on_path(command: str) -> str:
+    if "/" in command:
+        return command
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, command)
+        if os.access(path, os.X_OK):
+            return path
+    return command
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        stat = read_file(f"/proc/{pid}/stat")
+    except OSError:
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] == b"T"
+
+
+def _in_foreground() -> bool:
+    """Return whether this process group has the terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -1,0 +1,355 @@
+"""``EnergyLogger``: what a task used, from the counters of its host.
+
+No thread, no process, nothing between calls. Trouble while measuring becomes a reason
+in the record; only wrong usage raises.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from collections import deque
+from typing import Any, Literal, NamedTuple
+
+from carbon_ops import clock
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter import memory, metric, process_tree
+from carbon_ops.meter.counter import HostCounter, HostMark
+from carbon_ops.meter.span import Span, current, new_id
+from carbon_ops.meter.summary import Summary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import ParamSpec, TypeVar
+
+    from carbon_ops.estimate.estimator import CarbonEstimator, CarbonRecord
+    from carbon_ops.ledger.store import Ledger
+    from carbon_ops.meter.process_tree import CpuClock
+    from carbon_ops.meter.writer import Writer
+    from carbon_ops.model import EnergySource, Metric, Policy
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+POLICIES = ("proportional", "excluded")
+
+
+class Mark(NamedTuple):
+    """Where all clocks and counters stood at one moment."""
+
+    host: HostMark
+    wall_ns: int
+    cpu_ns: int
+    flags: tuple[str, ...] = ()
+
+
+class EnergyLogger:
+    """Measures the energy of pieces of this program.
+
+    >>> logger = EnergyLogger(model="off")
+    >>> metric = logger.log_metrics("training_step", epoch=1)
+    >>> metric["operation"], metric["additional_info"]
+    ('training_step', {'epoch': 1})
+
+    Args:
+        socket: Path of the governor's socket. Default: ``CARBON_OPS_SOCKET``, then
+            ``/var/run/carbon-ops.sock``.
+        ledger: Folder of a ledger, or an open one: every span is written to it with its
+            estimate. A folder that does not exist is made.
+        estimator: Turns energy into carbon. Default with a ledger or a region:
+            ``CarbonEstimator(region=region)``.
+        region: Zone of the electricity grid, for the default estimator.
+        policy: Who carries the host's idle energy: ``proportional``, every task its
+            share; ``excluded``, none (needs ``idle_w``).
+        scope: Whose CPU time counts: ``tree`` (this process and its children, living and
+            reaped), ``children``, ``process``, ``thread`` (the one that begins the
+            span), a process number with its children, or a clock of your own.
+        model: ``on``: without counters, energy is modelled from CPU load and flagged;
+            ``off``: it is null then.
+        idle_w: Power of the idle host's packages [W], as measured.
+        source: Counters to read instead of a governor's.
+        history: How many metrics :attr:`metrics` keeps.
+
+    Raises:
+        InvalidInputError: an argument makes no sense.
+        UnknownRegionError: ``region`` is not known.
+        LedgerError: the ledger cannot be opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        socket: str | None = None,
+        ledger: str | os.PathLike[str] | Ledger | None = None,
+        estimator: CarbonEstimator | None = None,
+        region: str | None = None,
+        policy: Policy = "proportional",
+        scope: str | int | CpuClock = "tree",
+        model: Literal["on", "off"] = "on",
+        idle_w: float | None = None,
+        source: EnergySource | None = None,
+        history: int = 256,
+    ) -> None:
+        if policy not in POLICIES:
+            raise InvalidInputError(
+                f"unknown policy {policy!r}", hint=f"Use one of {', '.join(POLICIES)}."
+            )
+        if model not in ("on", "off"):
+            raise InvalidInputError(f"model must be 'on' or 'off', got {model!r}")
+        if idle_w is not None and not 0 <= idle_w < 1e6:
+            raise InvalidInputError(f"idle_w must be watts, 0 or more, got {idle_w}")
+        self._policy: Policy = policy
+        self._baseline = metric.Baseline(cpu_w=idle_w)
+        self._clock = clock_of(scope)
+        self._counter = HostCounter(source, socket, model_on=model == "on")
+        self._writer: Writer | None = None
+        if ledger is not None or estimator is not None or region is not None:
+            from carbon_ops.meter.writer import Writer
+
+            self._writer = Writer(ledger, estimator, region)
+        self._summary = Summary()
+        self._trace_id = new_id(16)
+        self.metrics: deque[Metric] = deque(maxlen=history)
+        self._closed = False
+        self._started(os.getpid())
+
+    def _started(self, pid: int) -> None:
+        """Set what belongs to one process: in a forked child it starts anew."""
+        self._lock = allocate_lock()
+        self._mark = self._take(self._clock)
+        self._pid = pid
+
+    def _check_fork(self) -> None:
+        pid = os.getpid()
+        if pid == self._pid:
+            return
+        self._counter.forget()
+        if self._writer is not None:
+            self._writer.forget()
+        self._summary = Summary()
+        self.metrics.clear()
+        self._started(pid)
+
+    # --- measuring ------------------------------------------------------------------
+
+    def log_metrics(self, operation: str, /, **info: Any) -> Metric:
+        """Return what was used since the last call, or since this logger was made.
+
+        The end of one call is the start of the next, without hole or overlap, from any
+        number of threads.
+
+        Args:
+            operation: What the work is called.
+            info: Anything to keep with the record; what is not plain JSON becomes text.
+        """
+        _check_name(operation)
+        self._check_fork()
+        with self._lock:
+            begin = self._mark
+            self._mark = end = self._take(self._clock)
+        parent = current.get()
+        return self._finish(
+            operation,
+            begin,
+            end,
+            self._clock,
+            info,
+            span_id=new_id(),
+            parent_id=parent.span_id if parent is not None else None,
+            trace_id=parent.trace_id if parent is not None else self._trace_id,
+        )[0]
+
+    def span(
+        self,
+        operation: str,
+        /,
+        *,
+        settle: bool = False,
+        scope: str | int | CpuClock | None = None,
+        **info: Any,
+    ) -> Span:
+        """Return a span to be used with ``with``, ``async with`` or begin() and end().
+
+        Args:
+            operation: What the work is called.
+            settle: Wait at the end for the next sample of the counters, at most one
+                interval (0.1 s), so that the bounds are tight.
+            scope: As for the logger; default: the logger's.
+            info: Anything to keep with the record.
+        """
+        _check_name(operation)
+        self._check_fork()
+        chosen = self._clock if scope is None else clock_of(scope)
+        return Span(self, operation, chosen, info, settle=settle)
+
+    def track(
+        self, operation: str | None = None
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Return a decorator that measures each call of a function.
+
+        Functions, coroutines, generators and async generators; the name of the span is
+        ``operation``, or the function's own.
+        """
+        from carbon_ops.meter.track import tracked
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            return tracked(function, lambda: self, operation)
+
+        return decorate
+
+    # --- results --------------------------------------------------------------------
+
+    def summary(self) -> Mapping[str, Mapping[str, float | int | None]]:
+        """Return per operation: calls, errors, seconds, joules, grams, p50 and p95.
+
+        ``joules`` is the sum over calls whose energy is known, ``joules_known`` how many
+        those are; ``p50_s`` and ``p95_s`` are durations of the last 1,024 calls.
+        """
+        return self._summary.report()
+
+    def flush(self) -> None:
+        """Write what waits to the ledger. Failures are logged, not raised."""
+        if self._writer is not None and self._pid == os.getpid():
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits and let the counters and the ledger go. Twice is fine."""
+        if self._closed or self._pid != os.getpid():
+            return
+        self._closed = True
+        if self._writer is not None:
+            self._writer.close()
+        self._counter.close()
+
+    def __enter__(self) -> EnergyLogger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- inside ---------------------------------------------------------------------
+
+    def _take(self, clock_: CpuClock) -> Mark:
+        host = self._counter.mark()
+        flags: tuple[str, ...] = ()
+        try:
+            cpu = clock_.read()
+        except OSError:
+            cpu, flags = 0, ("cpu_time_unreadable",)
+        return Mark(host, clock.wall_ns(), cpu, flags)
+
+    def _end_span(
+        self,
+        span: Span,
+        begin: Mark,
+        cpu_s: float | None,
+        status: Literal["ok", "error"],
+    ) -> Metric:
+        self._check_fork()
+        built, span.estimate = self._finish(
+            span.operation,
+            begin,
+            None,
+            span._clock,
+            span.info,
+            span_id=span.span_id,
+            parent_id=span.parent_id,
+            trace_id=span.trace_id,
+            status=status,
+            cpu_s=cpu_s,
+            settle=span._settle,
+        )
+        return built
+
+    def _finish(
+        self,
+        operation: str,
+        begin: Mark,
+        end: Mark | None,
+        clock_: CpuClock,
+        info: dict[str, Any],
+        *,
+        span_id: str,
+        parent_id: str | None,
+        trace_id: str,
+        status: Literal["ok", "error"] = "ok",
+        cpu_s: float | None = None,
+        settle: bool = False,
+    ) -> tuple[Metric, CarbonRecord | None]:
+        flags = begin.flags
+        if end is not None:
+            t1, cpu_end = end.host.at_ns, end.cpu_ns
+            flags += end.flags
+        else:
+            t1, cpu_end = clock.monotonic_ns(), 0
+            if cpu_s is None:
+                try:
+                    cpu_end = clock_.read()
+                except OSError:
+                    cpu_end, flags = begin.cpu_ns, (*flags, "cpu_time_unreadable")
+        used = cpu_end - begin.cpu_ns if cpu_s is None else round(cpu_s * 1e9)
+        host = self._counter.since(begin.host, t1, settle=settle)
+        pids = clock_.pids()
+        task = metric.Task(
+            operation=operation,
+            status=status,
+            span_id=span_id,
+            parent_id=parent_id,
+            trace_id=trace_id,
+            start_wall_ns=begin.wall_ns,
+            duration_ns=t1 - begin.host.at_ns,
+            cpu_ns=max(0, used),
+            cpus=self._counter.cpus,
+            memory=memory.of(pids),
+            memory_used_bytes=memory.host_used() if host.dram is not None else None,
+            info=metric.plain(info),
+            flags=(
+                (*flags, "children_auto_reaped")
+                if process_tree.children_vanish()
+                else flags
+            ),
+        )
+        built = metric.build(task, host, policy=self._policy, baseline=self._baseline)
+        record = None
+        if self._writer is not None:
+            record = self._writer.write(built.metric)
+        with self._lock:
+            self._summary.add(built, record)
+            self.metrics.append(built.metric)
+        return built.metric, record
+
+
+def clock_of(scope: str | int | CpuClock) -> CpuClock:
+    """Return the clock that a ``scope`` argument means.
+
+    Raises:
+        InvalidInputError: no such scope, or no such process.
+    """
+    if isinstance(scope, str):
+        if scope == "tree":
+            return process_tree.OwnTree()
+        if scope == "children":
+            return process_tree.OwnTree(with_self=False)
+        if scope == "process":
+            return process_tree.OwnProcess()
+        if scope == "thread":
+            return process_tree.OwnThread()
+        raise InvalidInputError(
+            f"unknown scope {scope!r}",
+            hint="Use tree, children, process, thread or a process number.",
+        )
+    if isinstance(scope, int):
+        try:
+            return process_tree.TreeClock(scope)
+        except OSError as error:
+            raise InvalidInputError(f"there is no process {scope}") from error
+    return scope
+
+
+def _check_name(operation: object) -> None:
+    if not isinstance(operation, str) or not operation:
+        raise InvalidInputError(
+            f"operation must be a name, got {operation!r}",
+            hint='For example log_metrics("training_step").',
+        )

@@ -1,0 +1,68 @@
+"""Memory of processes and of the host, from ``/proc``."""
+
+from __future__ import annotations
+
+from carbon_ops.meter.process_tree import read_file, resident_bytes
+from carbon_ops.model import Memory
+
+_total: int | None = None  # of this host; it does not change while a program runs
+
+
+def _meminfo(key: bytes) -> int | None:
+    """Return one line of ``/proc/meminfo`` [bytes]."""
+    try:
+        text = read_file("/proc/meminfo")
+        at = text.index(key + b":") + len(key) + 1
+        return int(text[at : text.index(b"kB", at)]) * 1024
+    except (OSError, ValueError):
+        return None
+
+
+def host_total() -> int | None:
+    """Return the memory of this host [bytes]."""
+    global _total  # noqa: PLW0603 - read once for the whole process
+    if _total is None:
+        _total = _meminfo(b"MemTotal")
+    return _total
+
+
+def host_used() -> int | None:
+    """Return memory in use [bytes]: all but what the kernel could hand out at once."""
+    total, free = host_total(), _meminfo(b"MemAvailable")
+    return None if total is None or free is None else total - free
+
+
+def _status(pid: int) -> tuple[int | None, int | None]:
+    """Return resident memory and its highest value of one process [bytes]."""
+    try:
+        text = read_file(f"/proc/{pid}/status")
+    except OSError:
+        return None, None
+    found: list[int | None] = []
+    for key in (b"VmRSS:", b"VmHWM:"):
+        at = text.find(key)
+        try:
+            found.append(int(text[at + len(key) : text.index(b"kB", at)]) * 1024)
+        except ValueError:  # a zombie or a kernel thread has no memory
+            found.append(None)
+    return found[0], found[1]
+
+
+def of(pids: list[int]) -> Memory:
+    """Return the memory of a scope: ``pids[0]`` leads it, the others are its children.
+
+    The peak is the highest of the leader alone or the sum just seen, whichever is more:
+    the kernel keeps no peak of a sum.
+    """
+    rss = peak = None
+    if pids:
+        rss, peak = _status(pids[0])
+        if len(pids) > 1:
+            rss = (rss or 0) + (resident_bytes(pids[1:]) or 0)
+            peak = max(peak or 0, rss)
+    total = host_total()
+    return {
+        "rss_bytes": rss,
+        "peak_rss_bytes": peak,
+        "host_percent": 100.0 * rss / total if rss is not None and total else None,
+    }

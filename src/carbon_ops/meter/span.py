@@ -1,0 +1,146 @@
+"""One measured stretch of work, and which one a piece of code is inside."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar, Token
+from typing import Any, Literal
+
+from carbon_ops.errors import InvalidInputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from carbon_ops.estimate.estimator import CarbonRecord
+    from carbon_ops.meter.logger import EnergyLogger, Mark
+    from carbon_ops.meter.process_tree import CpuClock
+    from carbon_ops.model import Metric
+
+current: ContextVar[Span | None] = ContextVar("carbon_ops_span", default=None)
+
+
+def new_id(size: int = 8) -> str:
+    """Return ``size`` random bytes as hex digits (W3C Trace Context: 8 a span, 16 a trace)."""
+    return os.urandom(size).hex()
+
+
+class Span:
+    """A measured stretch of work; made by :meth:`EnergyLogger.span`.
+
+    Use it with ``with`` or ``async with``, or call :meth:`begin` and :meth:`end`.
+    After the end :attr:`metric` holds the result.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_logger",
+        "_mark",
+        "_settle",
+        "_token",
+        "estimate",
+        "info",
+        "metric",
+        "operation",
+        "parent_id",
+        "span_id",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        logger: EnergyLogger,
+        operation: str,
+        clock: CpuClock,
+        info: dict[str, Any],
+        *,
+        settle: bool = False,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._settle = settle
+        self._mark: Mark | None = None
+        self._token: Token[Span | None] | None = None
+        self.operation = operation
+        self.info = info
+        self.span_id = new_id()
+        self.parent_id: str | None = None
+        self.trace_id = ""
+        self.metric: Metric | None = None
+        self.estimate: CarbonRecord | None = None
+
+    def begin(self) -> Span:
+        """Start measuring. A span measures once: beginning it twice raises."""
+        if self._mark is not None or self.metric is not None:
+            raise InvalidInputError(
+                f"span {self.operation!r} was begun before",
+                hint="Make a new one with logger.span() for each measurement.",
+            )
+        parent = current.get()
+        self.parent_id = parent.span_id if parent is not None else None
+        self.trace_id = parent.trace_id if parent is not None else new_id(16)
+        self._token = current.set(self)
+        self._mark = self._logger._take(self._clock)
+        return self
+
+    def end(
+        self, *, cpu_s: float | None = None, status: Literal["ok", "error"] = "ok"
+    ) -> Metric:
+        """Stop measuring and return the metric.
+
+        Args:
+            cpu_s: CPU time of the work [s], when the caller knows better than the
+                span's own clock, for instance from ``os.wait4``.
+            status: ``error`` marks work that failed.
+
+        Raises:
+            InvalidInputError: the span was never begun, or has ended; ``cpu_s`` is
+                negative.
+        """
+        if self._mark is None:
+            raise InvalidInputError(
+                f"span {self.operation!r} is not running",
+                hint="Call begin() first, and end() once.",
+            )
+        if cpu_s is not None and not cpu_s >= 0:
+            raise InvalidInputError(f"cpu_s must be 0 or more, got {cpu_s}")
+        mark, self._mark = self._mark, None
+        self._leave()
+        self.metric = self._logger._end_span(self, mark, cpu_s, status)
+        return self.metric
+
+    def _leave(self) -> None:
+        token, self._token = self._token, None
+        if token is None:
+            return
+        try:
+            current.reset(token)
+        except ValueError:  # ended in another context than it was begun in
+            if current.get() is self:
+                current.set(None)
+
+    def __enter__(self) -> Span:
+        return self.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._mark is None:  # ended by hand inside the block
+            return
+        if kind is not None:
+            self.info.setdefault("error_type", kind.__name__)
+        self.end(status="ok" if kind is None else "error")
+
+    async def __aenter__(self) -> Span:
+        return self.begin()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
