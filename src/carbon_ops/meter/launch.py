@@ -27,7 +27,6 @@ import ctypes
 import errno
 import os
 import signal
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
@@ -133,7 +132,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
             signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
         try:
-            self._pid = self._spawn(argv[0], argv)
+            self._pid = self._spawn(argv[0], list(argv))
         except OSError as cause:
             if cause.errno != errno.ENOEXEC:
                 raise CommandNotStarted(argv[0], cause) from cause
@@ -146,7 +145,7 @@ class Supervisor:
             )
         return self._pid
 
-    def _spawn(self, file: str, argv: Sequence[str]) -> int:
+    def _spawn(self, file: str, argv: list[str]) -> int:
         return os.posix_spawnp(
             file,
             argv,
@@ -167,7 +166,7 @@ class Supervisor:
             elif number == signal.SIGCONT:
                 if _is_stopped(self._pid):
                     self._send(signal.SIGCONT)
-            elif info.si_code == _SI_KERNEL:
+            elif info.si_code == _SI_KERNEL and not _only_ours(number):
                 self._terminal_interrupt |= number == signal.SIGINT
             else:
                 self._send(number)
@@ -222,11 +221,19 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
 
+def _only_ours(number: int) -> bool:
+    """Return whether the terminal sends this to the session leader alone, being us.
+
+    So does a hang-up, as under ``ssh -t host carbon-ops run ...``.
+    """
+    return number == signal.SIGHUP and os.getsid(0) == os.getpid()
+
+
 def die_of_interrupt() -> None:
     """End this process by SIGINT, so that a calling shell script stops as well."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(1)  # pragma: no cover - not reached: the signal ends the process
+    signal.pause()  # the signal ends the process here
 
 
 def inherited_environment() -> dict[bytes, bytes]:
