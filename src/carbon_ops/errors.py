@@ -47,6 +47,10 @@ class GovernorUnavailableError(CarbonOpsError):
         self.reason = reason
 
 
+class OutOfWindowError(CarbonOpsError):
+    """The instant lies before the oldest sample that is kept."""
+
+
 class MissingDependencyError(CarbonOpsError):
     """An optional package is needed; the hint names the extra that brings it."""
 
