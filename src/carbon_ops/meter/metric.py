@@ -284,7 +284,7 @@ def build(
 def _host_energy(host: Host, splits: list[attribution.Split]) -> HostEnergy:
     """Return the host's side. Only components that could be divided are in it."""
     measured = [d for d in (host.cpu, host.dram) if d is not None]
-    limits = None
+    limits: list[float] | None = None
     if measured and host.model_cv is None:
         limits = [
             joules(sum(d.low for d in measured)),

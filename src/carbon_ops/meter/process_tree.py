@@ -23,7 +23,9 @@ from __future__ import annotations
 import os
 import resource
 import time
-from _signal import SIG_IGN, SIGCHLD, getsignal
+
+# The C module: `signal` itself would cost a millisecond of enums at every start.
+from _signal import SIG_IGN, SIGCHLD, getsignal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def have_children() -> bool:
 
 def children_vanish() -> bool:
     """Return whether ended children leave no account (``SIGCHLD`` is ignored)."""
-    return getsignal(SIGCHLD) == SIG_IGN
+    return bool(getsignal(SIGCHLD) == SIG_IGN)
 
 
 def resident_bytes(pids: list[int]) -> int | None:

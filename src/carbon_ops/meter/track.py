@@ -83,7 +83,7 @@ def tracked(
 
     if not callable(function):
         raise InvalidInputError(f"cannot track {function!r}: it is not a function")
-    name = operation or getattr(function, "__qualname__", type(function).__name__)
+    name = operation or str(getattr(function, "__qualname__", type(function)))
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)

@@ -1,0 +1,239 @@
+"""The logger on a host without a governor, as most people will first meet it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from typing import get_type_hints
+
+import pytest
+
+from carbon_ops import EnergyLogger, track
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.model import Energy, Metric
+
+NOWHERE = "/nonexistent/carbon-ops.sock"
+
+
+@pytest.fixture
+def logger() -> EnergyLogger:
+    return EnergyLogger(socket=NOWHERE)
+
+
+def burn(rounds: int = 20_000) -> int:
+    return sum(i * i for i in range(rounds))
+
+
+def test_a_metric_has_exactly_the_agreed_fields_and_is_plain_json(
+    logger: EnergyLogger,
+) -> None:
+    metric = logger.log_metrics("step")
+
+    assert set(metric) == set(get_type_hints(Metric))
+    assert set(metric["energy"]) == set(get_type_hints(Energy))
+    assert json.loads(json.dumps(metric, allow_nan=False)) == metric
+
+
+def test_without_a_governor_the_record_says_so_and_says_that_it_is_a_model(
+    logger: EnergyLogger,
+) -> None:
+    burn()
+    energy = logger.log_metrics("step")["energy"]
+
+    assert (energy["attribution_mode"], energy["reason"]) == (
+        "monitor_only",
+        "no_socket",
+    )
+    cpu = energy["components"]["cpu"]
+    assert cpu["source"] == "model_cpu_load"
+    assert cpu["j"] is not None
+    assert cpu["uncertainty_j"] is not None
+    assert cpu["uncertainty_j"] / cpu["j"] == pytest.approx(0.4) or cpu[
+        "uncertainty_j"
+    ] / cpu["j"] == pytest.approx(0.6)
+    assert "modelled" in energy["quality"]["flags"]
+    assert energy["bounds_j"] is None
+    assert energy["governor"] is None
+
+
+def test_with_the_model_off_energy_is_unknown_not_zero() -> None:
+    energy = EnergyLogger(socket=NOWHERE, model="off").log_metrics("step")["energy"]
+
+    assert energy["energy_wh_total"] is None
+    assert energy["uncertainty_j"] is None
+    assert energy["components"]["cpu"]["reason"] == "model_off"
+
+
+def test_a_policy_without_its_baseline_gives_no_number() -> None:
+    metric = EnergyLogger(socket=NOWHERE, policy="excluded").log_metrics("step")
+
+    assert metric["energy"]["energy_j_total"] is None
+    assert metric["energy"]["components"]["cpu"]["reason"] == "no_idle_baseline"
+
+
+def test_successive_calls_meet_without_hole_or_overlap(logger: EnergyLogger) -> None:
+    whole = logger.span("all").begin()
+    logger.log_metrics("zero")
+    parts = [logger.log_metrics("part") for _ in range(5)]
+    outer = whole.end()
+
+    assert sum(p["duration_s"] for p in parts) <= outer["duration_s"]
+    for before, after in pairwise(parts):
+        assert before["timestamp_end"] <= after["timestamp_end"]
+
+
+def test_concurrent_calls_partition_cpu_time(logger: EnergyLogger) -> None:
+    logger.log_metrics("zero")
+    whole = logger.span("all").begin()
+    metrics: list[Metric] = []
+
+    def work() -> None:
+        for _ in range(25):
+            burn(2_000)
+            metrics.append(logger.log_metrics("part"))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    end = logger.log_metrics("rest")
+    outer = whole.end()
+
+    assert len(metrics) == 100
+    spent = sum(m["cpu"]["process_s"] for m in [*metrics, end])
+    assert spent == pytest.approx(outer["cpu"]["process_s"], rel=0.05, abs=0.002)
+    assert sum(m["duration_s"] for m in [*metrics, end]) == pytest.approx(
+        outer["duration_s"], rel=0.05, abs=0.002
+    )
+
+
+def test_nested_spans_know_their_parent_and_share_a_trace(
+    logger: EnergyLogger,
+) -> None:
+    with logger.span("outer") as outer, logger.span("inner") as inner:
+        inside = logger.log_metrics("step")
+
+    assert outer.metric is not None
+    assert inner.metric is not None
+    assert inner.metric["parent_id"] == outer.metric["span_id"]
+    assert inside["parent_id"] == inner.metric["span_id"]
+    assert outer.metric["parent_id"] is None
+    assert outer.metric["trace_id"] == inner.metric["trace_id"] == inside["trace_id"]
+
+
+def test_an_exception_passes_through_and_marks_the_span(logger: EnergyLogger) -> None:
+    with pytest.raises(KeyError), logger.span("bad") as span:
+        raise KeyError("x")
+
+    assert span.metric is not None
+    assert span.metric["status"] == "error"
+    assert span.metric["additional_info"]["error_type"] == "KeyError"
+
+
+def test_track_measures_every_kind_of_function(logger: EnergyLogger) -> None:
+    @logger.track("plain")
+    def plain(x: int) -> int:
+        return x + 1
+
+    @logger.track()
+    async def coroutine(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    @logger.track("generator")
+    def generator(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    @logger.track("agen")
+    async def agen(n: int) -> AsyncIterator[int]:
+        for i in range(n):
+            yield i
+
+    async def drive() -> tuple[int, list[int]]:
+        return await coroutine(1), [i async for i in agen(3)]
+
+    assert plain(1) == 2
+    assert list(generator(3)) == [0, 1, 2]
+    assert asyncio.run(drive()) == (2, [0, 1, 2])
+    names = [m["operation"] for m in logger.metrics]
+    assert names[0] == "plain"
+    assert "coroutine" in names[2]
+    assert sorted(names[i] for i in (1, 3)) == ["agen", "generator"]
+
+
+def test_bare_track_uses_one_logger_for_the_whole_program() -> None:
+    @track
+    def bare(x: int) -> int:
+        return x * 2
+
+    @track("named")
+    def named(x: int) -> int:
+        return x * 2
+
+    assert bare(2) == named(2) == 4
+    assert bare.__name__ == "bare"
+
+
+def test_async_with_measures(logger: EnergyLogger) -> None:
+    async def main() -> None:
+        async with logger.span("a") as span:
+            await asyncio.sleep(0)
+        assert span.metric is not None
+
+    asyncio.run(main())
+    assert logger.summary()["a"]["calls"] == 1
+
+
+def test_the_callers_own_cpu_time_is_used_when_given(logger: EnergyLogger) -> None:
+    span = logger.span("child").begin()
+
+    assert span.end(cpu_s=1.25)["cpu"]["process_s"] == 1.25
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"policy": "fair"},
+        {"model": "maybe"},
+        {"scope": "universe"},
+        {"scope": 2**22 + 1},
+        {"idle_w": -1.0},
+        {"idle_w": float("nan")},
+    ],
+)
+def test_wrong_arguments_raise_and_say_what_is_wrong(
+    kwargs: dict[str, object],
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"\S"):
+        EnergyLogger(**kwargs)  # type: ignore[arg-type]
+
+
+def test_a_span_measures_once(logger: EnergyLogger) -> None:
+    span = logger.span("x")
+    with pytest.raises(InvalidInputError, match="not running"):
+        span.end()
+    with span, pytest.raises(InvalidInputError, match="begun before"):
+        span.begin()
+    with pytest.raises(InvalidInputError, match="begun before"):
+        span.begin()
+
+
+def test_what_is_not_json_becomes_text(logger: EnergyLogger) -> None:
+    info = logger.log_metrics("x", a=float("nan"), b={1: (1, 2)}, c=object)[
+        "additional_info"
+    ]
+
+    assert info == {"a": "nan", "b": {"1": [1, 2]}, "c": "<class 'object'>"}
+
+
+def test_history_is_bounded_and_the_summary_is_not() -> None:
+    logger = EnergyLogger(socket=NOWHERE, history=3)
+    for _ in range(10):
+        logger.log_metrics("x")
+
+    assert len(logger.metrics) == 3
+    assert logger.summary()["x"]["calls"] == 10
