@@ -1,0 +1,91 @@
+"""Which place a region name means.
+
+Accepted: ISO 3166-1 codes (``DE``, ``DEU``), English country names, states of the US
+(``US-CA``), cloud regions (``aws:eu-central-1``) and ``WORLD``. A name is never guessed:
+what is not known is refused, with the nearest known names as a hint.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from carbon_ops.data.tables import load
+from carbon_ops.errors import UnknownRegionError
+
+# In wide use though not the ISO 3166-1 code: the United Kingdom's exceptional
+# reservation, and the European Union's code for Greece.
+_ALIASES = {"UK": "GB", "EL": "GR"}
+_MOST_SUGGESTIONS = 3
+WORLD = "WORLD"
+
+
+class Region(NamedTuple):
+    """A place with a grid."""
+
+    code: str  # canonical: "DE", "US-CA", "aws:eu-central-1", "WORLD"
+    name: str
+    country: str | None  # alpha-2; None for the world
+    state: str | None = None  # "US-CA" where the state is known
+    given: bool = True  # False: nobody named a region, this is the default
+
+
+def resolve(region: str | None) -> Region:
+    """Return the place that ``region`` names; ``None`` is the world, not given.
+
+    Raises:
+        UnknownRegionError: no table knows it; the hint suggests the nearest names.
+
+    >>> resolve("deu").code
+    'DE'
+    >>> resolve("us-ca").name
+    'California'
+    """
+    if region is None:
+        return Region(WORLD, "World", None, given=False)
+    if not isinstance(region, str):
+        raise UnknownRegionError(
+            f"a region is text, got {type(region).__name__}", hint=_FORMS
+        )
+    text = region.strip()
+    code = text.upper()
+    code = _ALIASES.get(code, code)
+    if code == WORLD:
+        return Region(WORLD, "World", None)
+    countries = load("countries").rows
+    if code in countries:
+        return Region(code, countries[code][1], code)
+    if "-" in code:
+        state = load("us_states").rows.get(code)
+        if state is not None:
+            return Region(code, state[2], "US", code)
+    folded = text.casefold()
+    for alpha2, (alpha3, name) in countries.items():
+        if code == alpha3 or folded == name.casefold():
+            return Region(alpha2, name, alpha2)
+    raise UnknownRegionError(f"unknown region {text[:80]!r}", hint=_hint(text[:80]))
+
+
+_FORMS = (
+    "Use an ISO 3166 code (DE, DEU), a state (US-CA) or WORLD; "
+    "`carbon-ops intensity --list` shows all."
+)
+
+
+def _hint(text: str) -> str:
+    nearest = suggest(text)
+    return (f"Did you mean {', '.join(nearest)}? " if nearest else "") + _FORMS
+
+
+def suggest(text: str) -> list[str]:
+    """Return up to three known names nearest to ``text``, best first."""
+    from difflib import get_close_matches
+
+    names: dict[str, str] = {}
+    for alpha2, (alpha3, name) in load("countries").rows.items():
+        label = f"{alpha2} ({name})"
+        names[alpha2.casefold()] = names[alpha3.casefold()] = label
+        names[name.casefold()] = label
+    for code, row in load("us_states").rows.items():
+        names[code.casefold()] = names[row[2].casefold()] = f"{code} ({row[2]})"
+    found = get_close_matches(text.casefold(), names, n=6, cutoff=0.6)
+    return list(dict.fromkeys(names[name] for name in found))[:_MOST_SUGGESTIONS]
