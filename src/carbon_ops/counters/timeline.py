@@ -1,0 +1,212 @@
+"""Energy at any instant, from samples of running totals: E(t), and how sure it is.
+
+Between two samples the point estimate is a straight line; past the last sample it goes
+on at the last power seen. The bounds use monotony and the zone's power bound only: the
+counter shows, at an instant within ``read_ns`` of the time stamp, the energy of at most
+one update (1 ms) earlier. They hold if the counter is monotone, the time stamps bracket
+the reads and power stays under ``Zone.bound_w``. They bound the host's counter, not a
+task's share of it.
+
+A zone whose reads failed is interpolated between the good reads around the failure.
+Pure: no clock is read here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from operator import attrgetter
+
+from carbon_ops.counters.accumulator import UPDATE_NS, bound_uj
+from carbon_ops.errors import OutOfWindowError
+from carbon_ops.model import Edge, Sample, Window, Zone, ZoneEnergy, ZoneTotals
+
+_instant = attrgetter("monotonic_ns")
+
+
+def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
+    """Return the counters at ``t_ns`` [ns of CLOCK_MONOTONIC].
+
+    Args:
+        samples: Of one instance, oldest first.
+        zones: Of the same instance, in the order of ``Sample.totals``.
+        t_ns: The instant. Past the last sample the result is extrapolated.
+
+    Raises:
+        OutOfWindowError: ``t_ns`` lies before the oldest sample, or there is none.
+    """
+    index = bisect_right(samples, t_ns, key=_instant)
+    if index == 0:
+        raise OutOfWindowError(
+            f"the instant {t_ns} ns is older than every sample kept",
+            hint="Measure shorter spans, or mark their start while it is recent.",
+        )
+    triples = [
+        _zone_at(samples, index, position, zone, t_ns)
+        for position, zone in enumerate(zones)
+    ]
+    last = index == len(samples)
+    return Edge(
+        at_ns=t_ns,
+        point_uj=tuple([point for point, _, _ in triples]),
+        low_uj=tuple([low for _, low, _ in triples]),
+        high_uj=tuple([high for _, _, high in triples]),
+        busy_ns=_busy_at(samples, index, t_ns),
+        sample=samples[index - 1],
+        extrapolated=last and t_ns > samples[index - 1].monotonic_ns,
+        after=None if last else samples[index],
+    )
+
+
+def _fresh(samples: Sequence[Sample], index: int, position: int, way: int) -> int:
+    """Return the nearest index, ``index`` included, of a good read; -1 if none."""
+    while 0 <= index < len(samples):
+        if samples[index].totals[position].fresh:
+            return index
+        index += way
+    return -1
+
+
+def _zone_at(
+    samples: Sequence[Sample], index: int, position: int, zone: Zone, t_ns: int
+) -> tuple[int, int, int]:
+    """Return point, low and high [µJ] of one zone, on the scale of ``total_uj``.
+
+    Energy that a gap before this instant may hide is not in them: both ends of a
+    window share it (see :func:`window`).
+    """
+    before = _fresh(samples, index - 1, position, -1)
+    after = _fresh(samples, index, position, 1)
+    # ``total_uj`` is carried along through failed reads, so this holds in any case.
+    base = samples[index - 1].totals[position]
+    tick = -(-zone.unit[0] // zone.unit[1]) + 1
+
+    def allowed(read_ns: int, elapsed_ns: int) -> int:
+        return bound_uj(zone.bound_w, elapsed_ns + UPDATE_NS + read_ns) + tick
+
+    if after < 0:
+        known = samples[max(before, 0)]
+        age_ns = t_ns - known.monotonic_ns
+        return (
+            base.total_uj + _rate_uj(samples, before, position, age_ns),
+            base.total_uj - (allowed(known.read_ns, 0) if age_ns == 0 else 0),
+            base.total_uj + allowed(known.read_ns, age_ns),
+        )
+
+    b = samples[after]
+    b_total = b.totals[position]
+    hidden = b_total.slack_uj - base.slack_uj
+    low = b_total.total_uj - allowed(b.read_ns, b.monotonic_ns - t_ns)
+    high = b_total.total_uj + hidden + allowed(b.read_ns, 0)
+    if before < 0:  # never read before this instant: only what follows is known
+        return b_total.total_uj, low, high
+    a = samples[before]
+    low = max(low, base.total_uj - allowed(a.read_ns, 0))
+    if not hidden:
+        high = min(high, base.total_uj + allowed(a.read_ns, t_ns - a.monotonic_ns))
+    span_ns = b.monotonic_ns - a.monotonic_ns
+    step_uj = b_total.total_uj - base.total_uj
+    point = base.total_uj + step_uj * (t_ns - a.monotonic_ns) // span_ns
+    return point, low, high
+
+
+def _rate_uj(
+    samples: Sequence[Sample], before: int, position: int, age_ns: int
+) -> int:
+    """Return what the last power seen makes of ``age_ns`` [µJ]; 0 if none was seen."""
+    earlier = _fresh(samples, before - 1, position, -1) if before > 0 else -1
+    if earlier < 0:
+        return 0
+    a, b = samples[earlier], samples[before]
+    energy = b.totals[position].total_uj - a.totals[position].total_uj
+    return energy * age_ns // (b.monotonic_ns - a.monotonic_ns)
+
+
+def _busy_at(samples: Sequence[Sample], index: int, t_ns: int) -> int:
+    """Return the host's busy CPU time [ns] at ``t_ns``."""
+    if index == len(samples):  # go on at the last rate
+        if index == 1:
+            return samples[0].host_busy_ns
+        index -= 1
+    a, b = samples[index - 1], samples[index]
+    rise = b.host_busy_ns - a.host_busy_ns
+    span_ns = b.monotonic_ns - a.monotonic_ns
+    return a.host_busy_ns + rise * (t_ns - a.monotonic_ns) // span_ns
+
+
+def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
+    """Return what the counters say about the time between two edges of one instance.
+
+    ``wraps``, ``gaps``, ``resets`` and ``failures`` count events of the counted zones
+    between the samples at the edges, so that adjoining windows share none. ``flags``
+    look at every step that touches the window:
+
+    ``gap``, ``reset``   some energy is an interval: the truth is within the bounds, the
+                         point is their certain part only
+    ``read_failed``      a read of a counted zone failed
+    ``unread``           a counted zone gave no new reading at all: its part is unknown
+    ``extrapolated``     an edge lies past the last good reading of a counted zone
+
+    Raises:
+        ValueError: ``end`` lies before ``start``.
+    """
+    if end.at_ns < start.at_ns:
+        raise ValueError(f"the window ends {start.at_ns - end.at_ns} ns before it starts")
+    energies = []
+    first, last = start.sample, end.sample
+    for position, zone in enumerate(zones):
+        hidden = last.totals[position].slack_uj - first.totals[position].slack_uj
+        low = max(0, end.low_uj[position] - start.high_uj[position])
+        # No window holds more than its length allows; with hidden energy the reader
+        # may have slept, and only the sum of the steps is an upper bound.
+        high = max(low, end.high_uj[position] - start.low_uj[position] + hidden)
+        point = end.point_uj[position] - start.point_uj[position]
+        energies.append(ZoneEnergy(zone, min(max(point, low), high), low, high))
+    counted = [i for i, zone in enumerate(zones) if zone.counted]
+    return Window(
+        t0_ns=start.at_ns,
+        t1_ns=end.at_ns,
+        zones=tuple(energies),
+        host_busy_ns=max(0, end.busy_ns - start.busy_ns),
+        samples=last.sequence - first.sequence,
+        wraps=_count(first, last, counted, "wraps"),
+        gaps=_count(first, last, counted, "gaps"),
+        resets=_count(first, last, counted, "resets"),
+        failures=_count(first, last, counted, "failures"),
+        flags=_flags(start, end, counted),
+    )
+
+
+def _count(first: Sample, last: Sample, counted: Sequence[int], name: str) -> int:
+    return sum(
+        getattr(last.totals[i], name) - getattr(first.totals[i], name) for i in counted
+    )
+
+
+def _flags(start: Edge, end: Edge, counted: Sequence[int]) -> tuple[str, ...]:
+    first = start.sample
+    reached = end.sample
+    if end.after is not None and end.at_ns > reached.monotonic_ns:
+        reached = end.after
+    flags = [
+        flag
+        for name, flag in (
+            ("gaps", "gap"),
+            ("resets", "reset"),
+            ("failures", "read_failed"),
+        )
+        if _count(first, reached, counted, name)
+    ]
+    stale = [i for i in counted if not reached.totals[i].fresh]
+    if stale and "read_failed" not in flags:
+        flags.append("read_failed")
+    if any(_unread(first.totals[i], reached.totals[i]) for i in stale):
+        flags.append("unread")
+    if start.extrapolated or end.extrapolated or stale:
+        flags.append("extrapolated")
+    return tuple(flags)
+
+
+def _unread(first: ZoneTotals, reached: ZoneTotals) -> bool:
+    """Return whether no read succeeded from ``first`` to ``reached``."""
+    return (first.total_uj, first.slack_uj) == (reached.total_uj, reached.slack_uj)
