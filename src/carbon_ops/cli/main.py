@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -24,10 +25,12 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """A group that imports a command only when it is named."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self, ctx: click.Context, cmd_name: str  # noqa: ARG002
+    ) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"carbon_ops.cli.{COMMANDS[cmd_name]}")
@@ -50,8 +53,14 @@ def cli() -> None:
     """
 
 
+def _terminated(number: int, _frame: object) -> None:
+    """Unwind on SIGTERM, so that whatever was started is ended and nothing is lost."""
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     """Run the command line; return the exit status. Own failures print no traceback."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
