@@ -122,20 +122,20 @@ def _demonstrate(folder: Path, region: str, talk: Console) -> Result:
     signer = Signer.generate(ORIGIN)
     path = folder / "ledger"
     spans = []
-    with talk.status("starting a governor on a simulated counter") as status:
-        with (
-            simulated_governor(folder) as socket,
-            Ledger.init(path, origin=ORIGIN, signer=signer) as ledger,
-            EnergyLogger(
-                socket=str(socket), ledger=ledger, region=region, model="off"
-            ) as logger,
-        ):
-            for number, (name, work) in enumerate(OPERATIONS, start=1):
-                status.update(f"measuring {number}/{len(OPERATIONS)}: {name}")
-                with logger.span(name, settle=True) as span:
-                    work()
-                spans.append(span)
-        status.update("verifying the ledger, then attacking copies of it")
+    with (
+        simulated_governor(folder) as socket,
+        Ledger.init(path, origin=ORIGIN, signer=signer) as ledger,
+        EnergyLogger(
+            socket=str(socket), ledger=ledger, region=region, model="off"
+        ) as logger,
+        talk.status("measuring") as status,
+    ):
+        for number, (name, work) in enumerate(OPERATIONS, start=1):
+            status.update(f"measuring {number}/{len(OPERATIONS)}: {name}")
+            with logger.span(name, settle=True) as span:
+                work()
+            spans.append(span)
+    with talk.status("verifying the ledger, then attacking copies of it"):
         result = Result(spans, verify_ledger(path, vkeys=[signer.vkey], origin=ORIGIN))
         for name, attack in ATTACKS:
             copy = folder / "attacked"

@@ -45,7 +45,7 @@ def simulated_governor(directory: Path) -> Iterator[Path]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs yet
         )
         try:
             _await_ready(notify, process)
