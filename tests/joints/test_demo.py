@@ -1,0 +1,105 @@
+"""The demo does the whole job, refuses every attack and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A short path: a socket's name holds at most 107 bytes."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def start(runtime: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "carbon_ops", "demo", *arguments],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def governors(runtime: Path) -> list[int]:
+    """Return the processes that have this test's folder on their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if str(runtime).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def wait_until(condition: object, seconds: float = 20.0) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "still not so"
+        time.sleep(0.02)
+
+
+def test_the_demo_measures_records_verifies_and_refuses(runtime: Path) -> None:
+    said, talk = start(runtime, "--json").communicate(timeout=100)
+    result = json.loads(said)
+    assert result["simulated"] is True
+    busy, waiting = result["spans"][:-1], result["spans"][-1]
+    for span in busy:
+        energy = span["metric"]["energy"]
+        assert energy["attribution_mode"] == "governor"
+        assert energy["components"]["cpu"]["source"] == "simulated"
+        low, high = energy["bounds_j"]
+        assert 0 < low <= energy["energy_j_total"] <= high
+        estimate = span["estimate"]
+        for signal_ in ("marginal", "average"):
+            one = estimate[signal_]
+            assert 0 < one["ci_low"] < one["g"] < one["ci_high"]
+        assert estimate["method"] == "analytical_truncated"
+    # Doing nothing costs next to nothing, however long it takes.
+    assert (
+        waiting["metric"]["energy"]["energy_j_total"]
+        < busy[0]["metric"]["energy"]["energy_j_total"] / 5
+    )
+    assert result["ledger"]["verdict"] == "OK"
+    assert [(a["code"], a["seq"] is not None) for a in result["attacks"]] == [
+        ("E_PREV_HASH", True),
+        ("E_TRUNCATED", True),
+        ("E_ROOT", True),
+    ]
+    assert governors(runtime) == []
+    assert list(runtime.iterdir()) == []
+
+
+def test_what_is_shown_to_people_says_that_it_is_simulated(runtime: Path) -> None:
+    process = start(runtime)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "SIMULATED" in said
+    assert said.count("TAMPERED") == 3
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_demo_ends_what_it_started(
+    runtime: Path, how: signal.Signals
+) -> None:
+    process = start(runtime)
+    wait_until(lambda: len(governors(runtime)) > 0)
+    process.send_signal(how)
+    process.communicate(timeout=30)
+    assert process.returncode in {128 + how, -how}
+    wait_until(lambda: governors(runtime) == [])
+    if how is not signal.SIGKILL:
+        assert list(runtime.iterdir()) == []
