@@ -53,7 +53,7 @@ def wait_until(condition: object, seconds: float = 20.0) -> None:
 
 
 def test_the_demo_measures_records_verifies_and_refuses(runtime: Path) -> None:
-    said, talk = start(runtime, "--json").communicate(timeout=100)
+    said, _ = start(runtime, "--json").communicate(timeout=100)
     result = json.loads(said)
     assert result["simulated"] is True
     busy, waiting = result["spans"][:-1], result["spans"][-1]
