@@ -17,6 +17,11 @@ DRM_ROOT = "/sys/class/drm"
 _VENDORS = {"0x1002": "amd", "0x8086": "intel"}
 
 
+def present(drm_root: str = DRM_ROOT) -> bool:
+    """Return whether the kernel shows any graphics card at all."""
+    return bool(_cards(drm_root))
+
+
 class HwmonGpus:
     """Every AMD or Intel GPU that shows a hwmon directory below ``drm_root``.
 
