@@ -105,7 +105,9 @@ class _Counter:
             self.failures += 1
         else:
             zone = self.zone
-            now = reading % zone.wrap_ticks  # the register; what is above it is not energy
+            now = (
+                reading % zone.wrap_ticks
+            )  # the register; what is above it is not energy
             if self.shown is not None:
                 mono, boot = mono_ns - self.mono_ns, boot_ns - self.boot_ns
                 kind, ticks, slack = judge(
@@ -161,9 +163,7 @@ class Bank:
             ValueError: the number of readings is not the number of zones.
         """
         if len(ticks) != len(self._counters):
-            raise ValueError(
-                f"{len(ticks)} readings for {len(self._counters)} zones"
-            )
+            raise ValueError(f"{len(ticks)} readings for {len(self._counters)} zones")
         return tuple(
             [
                 counter.step(reading, monotonic_ns, boottime_ns, read_ns)

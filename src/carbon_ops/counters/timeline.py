@@ -89,7 +89,7 @@ def _zone_at(
         age_ns = t_ns - known.monotonic_ns
         return (
             base.total_uj + _rate_uj(samples, before, position, age_ns),
-            base.total_uj - (allowed(known.read_ns, 0) if age_ns == 0 else 0),
+            base.total_uj - allowed(known.read_ns, 0),
             base.total_uj + allowed(known.read_ns, age_ns),
         )
 
@@ -110,9 +110,7 @@ def _zone_at(
     return point, low, high
 
 
-def _rate_uj(
-    samples: Sequence[Sample], before: int, position: int, age_ns: int
-) -> int:
+def _rate_uj(samples: Sequence[Sample], before: int, position: int, age_ns: int) -> int:
     """Return what the last power seen makes of ``age_ns`` [µJ]; 0 if none was seen."""
     earlier = _fresh(samples, before - 1, position, -1) if before > 0 else -1
     if earlier < 0:
@@ -151,15 +149,18 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
         ValueError: ``end`` lies before ``start``.
     """
     if end.at_ns < start.at_ns:
-        raise ValueError(f"the window ends {start.at_ns - end.at_ns} ns before it starts")
+        raise ValueError(
+            f"the window ends {start.at_ns - end.at_ns} ns before it starts"
+        )
     energies = []
     first, last = start.sample, end.sample
     for position, zone in enumerate(zones):
         hidden = last.totals[position].slack_uj - first.totals[position].slack_uj
         low = max(0, end.low_uj[position] - start.high_uj[position])
-        # No window holds more than its length allows; with hidden energy the reader
-        # may have slept, and only the sum of the steps is an upper bound.
-        high = max(low, end.high_uj[position] - start.low_uj[position] + hidden)
+        high = end.high_uj[position] - start.low_uj[position] + hidden
+        if not hidden:  # else the machine may have slept, longer than this clock says
+            high = min(high, bound_uj(zone.bound_w, end.at_ns - start.at_ns))
+        high = max(low, high)
         point = end.point_uj[position] - start.point_uj[position]
         energies.append(ZoneEnergy(zone, min(max(point, low), high), low, high))
     counted = [i for i, zone in enumerate(zones) if zone.counted]

@@ -1,0 +1,260 @@
+"""RAPL counters through the kernel's powercap tree.
+
+``/sys/class/powercap`` holds symlinks, so directories are followed by name, each real
+directory once. Descriptors are opened once and read with ``pread``: a thirteenth of the
+cost of opening the file each time, and rights may be dropped after the opening.
+
+Source
+    Linux ``Documentation/ABI/testing/sysfs-class-powercap``. ``energy_uj`` is 0400 since
+    5.10 (CVE-2020-8694); a failed register read is EINVAL, a removed zone ENODEV.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+
+from carbon_ops.counters.wrap import ENDLESS, Unit, ticks_of, unit_of_range
+from carbon_ops.counters.zones import RawZone, mirrored, ordered, suspects, tree
+from carbon_ops.errors import SourceUnavailableError
+from carbon_ops.model import SourceName, Zone
+
+DEFAULT_ROOT = "/sys/class/powercap"
+_SKIP = frozenset({"subsystem", "device", "power", "parent"})
+_DEPTH = 4  # root, control type, package, part
+_ENERGY_BYTES = 32  # 2**64 has 20 digits
+# Looks at counters that may be one and the same; 7 steps of 12 ms at opening, on the
+# few machines that have several dies per package.
+_LOOKS = 8
+_LOOK_S = 0.012
+
+
+class PowercapSource:
+    """All RAPL domains below one powercap root, ``core`` and ``psys`` included.
+
+    Args:
+        root: A powercap class directory, or any directory laid out like one.
+        packages: Number of physical packages of this machine, if known.
+        filtered: See :attr:`carbon_ops.sources.base.Source.filtered`.
+        sleep: Waits between looks [s].
+
+    Raises:
+        SourceUnavailableError: no counter that counts, or none that may be read.
+    """
+
+    name: SourceName = "rapl_sysfs"
+
+    def __init__(
+        self,
+        root: str = DEFAULT_ROOT,
+        *,
+        packages: int | None = None,
+        filtered: bool | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._root = root
+        self.filtered = filtered
+        self._gone = False
+        self._found = _discover(root)
+        raws = ordered([raw for raw, _ in self._found.values()])
+        paths = [self._found[f"{raw.control}/{raw.id}"][1] for raw in raws]
+        zones = tree(raws)
+        self._units = [raw.unit for raw in raws]
+        self._tops = [
+            ticks * unit.numerator // unit.denominator
+            for unit in self._units
+            for ticks in (unit.wrap_ticks - 1,)
+        ]
+        self._paths = [os.path.join(path, "energy_uj") for path in paths]
+        self._fds: list[int] = []
+        denied: OSError | None = None
+        try:
+            for zone, path in zip(zones, self._paths, strict=True):
+                try:
+                    self._fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                except OSError as exc:
+                    self._fds.append(-1)
+                    denied = exc if zone.counted and denied is None else denied
+            self._require_counted(zones, denied)
+            # Whether a whole number ends in a newline here; then one without is torn.
+            self._ends = [self._text(fd).endswith(b"\n") for fd in self._fds]
+            twins = self._twins(raws, packages, sleep)
+        except BaseException:
+            self.close()
+            raise
+        self.zones: tuple[Zone, ...] = tree(raws, twins) if twins else zones
+
+    def _require_counted(self, zones: tuple[Zone, ...], denied: OSError | None) -> None:
+        counted = [
+            fd for fd, zone in zip(self._fds, zones, strict=True) if zone.counted
+        ]
+        if not counted:
+            raise SourceUnavailableError(
+                f"no RAPL package counter under {self._root}",
+                hint="Virtual machines and containers often have none; on bare metal "
+                "load the module (modprobe intel_rapl_msr) or look at "
+                "`carbon-ops doctor`.",
+            )
+        if denied is not None and max(counted) < 0:
+            raise SourceUnavailableError(
+                f"cannot read {denied.filename}: {denied.strerror}",
+                hint="Since Linux 5.10 energy counters are readable by root only. "
+                "Start the governor (sudo systemctl start carbon-governor) and join "
+                "the carbon-users group.",
+            ) from denied
+
+    @staticmethod
+    def _text(fd: int) -> bytes:
+        try:
+            return os.pread(fd, _ENERGY_BYTES, 0)
+        except OSError:
+            return b"\n"
+
+    def read(self) -> tuple[int | None, ...]:
+        """Return the ticks of every zone; ``None`` where a read failed or was torn."""
+        return tuple([self._ticks(index) for index in range(len(self._fds))])
+
+    def _ticks(self, index: int) -> int | None:
+        try:
+            text = os.pread(self._fds[index], _ENERGY_BYTES, 0)
+        except OSError as exc:
+            if exc.errno in (errno.ENODEV, errno.ENOENT):
+                self._gone = True
+            return None
+        if self._ends[index] and text[-1:] != b"\n":
+            return None
+        text = text.strip()
+        if not text.isdigit():
+            return None
+        energy_uj = int(text)
+        if energy_uj > self._tops[index]:  # not a value this counter can show
+            return None
+        return ticks_of(energy_uj, self._units[index])
+
+    def _twins(
+        self,
+        raws: list[RawZone],
+        packages: int | None,
+        sleep: Callable[[float], None],
+    ) -> set[str]:
+        groups = suspects(raws, packages)
+        if not groups:
+            return set()
+        index_of = {raw.id: i for i, raw in enumerate(raws)}
+        watched = [one for group in groups for one in group]
+        looks: dict[str, list[int | None]] = {one: [] for one in watched}
+        for look in range(_LOOKS):
+            if look:
+                sleep(_LOOK_S)
+            for one in watched:
+                looks[one].append(self._ticks(index_of[one]))
+        twins: set[str] = set()
+        for group in groups:
+            for position, one in enumerate(group):
+                for other in group[:position]:
+                    if other in twins:
+                        continue
+                    a, b = _both(looks[other], looks[one])
+                    if mirrored(a, b, self._units[index_of[one]].wrap_ticks):
+                        twins.add(one)
+                        break
+        return twins
+
+    def changed(self) -> bool:
+        """Return whether zones vanished, appeared or were made anew since opening."""
+        if set(_discover(self._root)) != set(self._found):
+            return True
+        if self._gone:
+            self._gone = False
+            for index, path in enumerate(self._paths):
+                if self._ticks(index) is None and _readable(path):
+                    return True  # the same name, another device: hot-plugged
+        return False
+
+    def close(self) -> None:
+        for fd in self._fds:
+            if fd >= 0:
+                os.close(fd)
+        self._fds = [-1] * len(self._fds)
+
+
+def _both(a: list[int | None], b: list[int | None]) -> tuple[list[int], list[int]]:
+    pairs = [
+        (x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None
+    ]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _readable(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_ENERGY_BYTES).strip().isdigit()
+    except OSError:
+        return False
+
+
+def _discover(root: str) -> dict[str, tuple[RawZone, str]]:
+    """Return domain and directory by control type and id."""
+    found: dict[str, tuple[RawZone, str]] = {}
+    seen: set[str] = set()
+
+    def walk(path: str, depth: int) -> None:
+        real = os.path.realpath(path)
+        if real in seen or depth > _DEPTH:
+            return
+        seen.add(real)
+        try:
+            entries = os.listdir(real)
+        except OSError:
+            return
+        if "energy_uj" in entries and "name" in entries:
+            raw = _describe(real, entries)
+            if raw is not None:
+                found[f"{raw.control}/{raw.id}"] = (raw, real)
+        for entry in entries:
+            below = os.path.join(real, entry)
+            if entry not in _SKIP and os.path.isdir(below):
+                walk(below, depth + 1)
+
+    walk(root, 0)
+    return found
+
+
+def _describe(path: str, entries: list[str]) -> RawZone | None:
+    ident = os.path.basename(path)
+    name = _line(os.path.join(path, "name"))
+    if not name:
+        return None
+    limits = [
+        _number(os.path.join(path, entry))
+        for entry in entries
+        if entry.startswith("constraint_") and entry.endswith("_max_power_uw")
+    ]
+    return RawZone(
+        control=ident.split(":", 1)[0],
+        id=ident,
+        parent=ident.rsplit(":", 1)[0] if ident.count(":") > 1 else None,
+        name=name,
+        unit=_unit(path),
+        max_power_w=max(limits, default=0) / 1e6,
+    )
+
+
+def _unit(path: str) -> Unit:
+    top = _number(os.path.join(path, "max_energy_range_uj"))
+    return unit_of_range(top) if top else ENDLESS
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(256).strip()
+    except OSError:
+        return ""
+
+
+def _number(path: str) -> int:
+    text = _line(path)
+    return int(text) if text.isascii() and text.isdigit() else 0
