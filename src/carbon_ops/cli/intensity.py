@@ -21,8 +21,8 @@ SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
 def command(region: str | None, list_all: bool, as_json: bool) -> None:
     """Print the yearly factors of REGION, marginal and average, in g/kWh.
 
-    REGION is an ISO 3166 code (DE, DEU), a state (US-CA) or WORLD, which is also what is
-    used when none is given. The marginal factor is what one more kilowatt-hour causes
+    REGION is an ISO 3166 code (DE, DEU), a state (US-CA), a cloud region
+    (aws:eu-central-1) or WORLD, which is also what is used when none is given. The marginal factor is what one more kilowatt-hour causes
     (fossil operating margin, direct CO2); the average one is a share of all emissions
     (life cycle, CO2e). They answer different questions and are never added. The +- is the
     standard uncertainty (k=1). Yearly values cannot tell a good hour from a bad one.
@@ -67,7 +67,8 @@ def _document(factor: Intensity | None, signal: Signal) -> dict[str, object]:
 
 
 def _list(*, as_json: bool) -> None:
-    codes = [WORLD, *load("countries").rows, *load("us_states").rows]
+    tables = ("countries", "us_states", "cloud_regions")
+    codes = [WORLD, *(code for name in tables for code in load(name).rows)]
     found = {}
     for code in codes:
         place = resolve(code)
@@ -85,10 +86,10 @@ def _list(*, as_json: bool) -> None:
         ]
         click.echo(json.dumps({"regions": regions}, indent=2))
         return
-    click.echo(f"{'region':<8}{'marginal':>10}{'average':>10}  name   (g/kWh)")
+    click.echo(f"{'region':<30}{'marginal':>10}{'average':>10}  name   (g/kWh)")
     for code, (name, pair) in found.items():
         cells = "".join(
             f"{factor.g_per_kwh:10.1f}" if factor else f"{'-':>10}"
             for factor in pair.values()
         )
-        click.echo(f"{code:<8}{cells}  {name}")
+        click.echo(f"{code:<30}{cells}  {name}")

@@ -54,7 +54,12 @@ def resolve(region: str | None) -> Region:
     countries = load("countries").rows
     if code in countries:
         return Region(code, countries[code][1], code)
-    if "-" in code:
+    if ":" in code:
+        cloud = load("cloud_regions").rows.get(code.lower())
+        if cloud is not None:
+            country, state, _, _, place = cloud
+            return Region(code.lower(), place, country, state or None)
+    elif "-" in code:
         state = load("us_states").rows.get(code)
         if state is not None:
             return Region(code, state[2], "US", code)
@@ -66,7 +71,8 @@ def resolve(region: str | None) -> Region:
 
 
 _FORMS = (
-    "Use an ISO 3166 code (DE, DEU), a state (US-CA) or WORLD; "
+    "Use an ISO 3166 code (DE, DEU), a state (US-CA), a cloud region "
+    "(aws:eu-central-1) or WORLD; "
     "`carbon-ops intensity --list` shows all."
 )
 
@@ -87,5 +93,7 @@ def suggest(text: str) -> list[str]:
         names[name.casefold()] = label
     for code, row in load("us_states").rows.items():
         names[code.casefold()] = names[row[2].casefold()] = f"{code} ({row[2]})"
+    for code, row in load("cloud_regions").rows.items():
+        names[code] = names[code.partition(":")[2]] = f"{code} ({row[4]})"
     found = get_close_matches(text.casefold(), names, n=6, cutoff=0.6)
     return list(dict.fromkeys(names[name] for name in found))[:_MOST_SUGGESTIONS]
