@@ -40,6 +40,7 @@ def simulated_governor(directory: Path) -> Iterator[Path]:
             [
                 *(sys.executable, "-m", "carbon_ops.governor.daemon"),
                 *("--rapl-mode=simulated", f"--socket={path}"),
+                f"--socket-group={os.getgid()}",
             ],
             env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify.sock")},
             stdin=subprocess.DEVNULL,
