@@ -7,7 +7,7 @@ in the record; only wrong usage raises.
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from carbon_ops import clock
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import memory, metric, process_tree
 from carbon_ops.meter.counter import HostCounter, HostMark
+from carbon_ops.meter.lanes import Lane, Pool
 from carbon_ops.meter.span import Span, current, new_id
 from carbon_ops.meter.summary import Summary
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import ParamSpec, TypeVar
 
-    from carbon_ops.estimate.estimator import CarbonEstimator, CarbonRecord
+    from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.ledger.store import Ledger
     from carbon_ops.meter.process_tree import CpuClock
     from carbon_ops.meter.writer import Writer
@@ -42,6 +44,8 @@ class Mark(NamedTuple):
     wall_ns: int
     cpu_ns: int
     flags: tuple[str, ...] = ()
+    lane_ns: int = 0  # the account of the span's lane
+    divided_ns: int = 0  # what its pool had divided evenly
 
 
 class EnergyLogger:
@@ -116,7 +120,8 @@ class EnergyLogger:
 
     def _started(self, pid: int) -> None:
         """Set what belongs to one process: in a forked child it starts anew."""
-        self._lock = allocate_lock()
+        # Reentrant: a collected generator may end its span inside any of our lines.
+        self._lock = RLock()
         self._mark = self._take(self._clock)
         self._pid = pid
 
@@ -152,12 +157,14 @@ class EnergyLogger:
         return self._finish(
             operation,
             begin,
-            end,
+            end.host.at_ns,
+            end.cpu_ns - begin.cpu_ns,
             self._clock,
             info,
             span_id=new_id(),
             parent_id=parent.span_id if parent is not None else None,
             trace_id=parent.trace_id if parent is not None else self._trace_id,
+            flags=begin.flags + end.flags,
         )[0]
 
     def span(
@@ -181,7 +188,12 @@ class EnergyLogger:
         _check_name(operation)
         self._check_fork()
         chosen = self._clock if scope is None else clock_of(scope)
-        return Span(self, operation, chosen, info, settle=settle)
+        return Span(self, operation, chosen, info, settle=settle, pool=pool_of(chosen))
+
+    def _stepped_span(self, operation: str, kind: str) -> Span:
+        span = self.span(operation)
+        span._kind = kind
+        return span
 
     def track(
         self, operation: str | None = None
@@ -239,6 +251,13 @@ class EnergyLogger:
             cpu, flags = 0, ("cpu_time_unreadable",)
         return Mark(host, clock.wall_ns(), cpu, flags)
 
+    def _begin_span(self, span: Span, within: Lane | None) -> Mark:
+        if span._pool is None:
+            return self._take(span._clock)
+        host, wall = self._counter.mark(), clock.wall_ns()
+        span._lane, account, cpu = span._pool.enter(within, span._kind)
+        return Mark(host, wall, cpu, (), account, span._pool.divided_ns)
+
     def _end_span(
         self,
         span: Span,
@@ -246,49 +265,57 @@ class EnergyLogger:
         cpu_s: float | None,
         status: Literal["ok", "error"],
     ) -> Metric:
+        forked = os.getpid() != self._pid
         self._check_fork()
-        built, span.estimate = self._finish(
+        t1 = clock.monotonic_ns()
+        flags = begin.flags
+        used = 0
+        if span._pool is not None and span._lane is not None and not forked:
+            account, cpu = span._pool.leave(span._lane)
+            # Never more than the process used in the same time.
+            used = min(account - begin.lane_ns, cpu - begin.cpu_ns)
+            if 100 * (span._pool.divided_ns - begin.divided_ns) > used:
+                flags = (*flags, "cpu_time_divided")
+        elif forked:
+            flags = (*flags, "ended_in_forked_child")
+            used = process_tree.OwnProcess().read()
+        else:
+            try:
+                used = span._clock.read() - begin.cpu_ns
+            except OSError:
+                flags = (*flags, "cpu_time_unreadable")
+        metric_, span.estimate = self._finish(
             span.operation,
             begin,
-            None,
+            t1,
+            used if cpu_s is None else round(cpu_s * 1e9),
             span._clock,
             span.info,
             span_id=span.span_id,
             parent_id=span.parent_id,
             trace_id=span.trace_id,
+            flags=flags,
             status=status,
-            cpu_s=cpu_s,
             settle=span._settle,
         )
-        return built
+        return metric_
 
     def _finish(
         self,
         operation: str,
         begin: Mark,
-        end: Mark | None,
+        t1: int,
+        used_ns: int,
         clock_: CpuClock,
         info: dict[str, Any],
         *,
         span_id: str,
         parent_id: str | None,
         trace_id: str,
+        flags: tuple[str, ...],
         status: Literal["ok", "error"] = "ok",
-        cpu_s: float | None = None,
         settle: bool = False,
     ) -> tuple[Metric, CarbonRecord | None]:
-        flags = begin.flags
-        if end is not None:
-            t1, cpu_end = end.host.at_ns, end.cpu_ns
-            flags += end.flags
-        else:
-            t1, cpu_end = clock.monotonic_ns(), 0
-            if cpu_s is None:
-                try:
-                    cpu_end = clock_.read()
-                except OSError:
-                    cpu_end, flags = begin.cpu_ns, (*flags, "cpu_time_unreadable")
-        used = cpu_end - begin.cpu_ns if cpu_s is None else round(cpu_s * 1e9)
         host = self._counter.since(begin.host, t1, settle=settle)
         pids = clock_.pids()
         task = metric.Task(
@@ -299,7 +326,7 @@ class EnergyLogger:
             trace_id=trace_id,
             start_wall_ns=begin.wall_ns,
             duration_ns=t1 - begin.host.at_ns,
-            cpu_ns=max(0, used),
+            cpu_ns=max(0, used_ns),
             cpus=self._counter.cpus,
             memory=memory.of(pids),
             memory_used_bytes=memory.host_used() if host.dram is not None else None,
@@ -318,6 +345,19 @@ class EnergyLogger:
             self._summary.add(built, record)
             self.metrics.append(built.metric)
         return built.metric, record
+
+
+_pools: dict[str, Pool] = {}  # of this process, for all loggers together
+
+
+def pool_of(clock_: CpuClock) -> Pool | None:
+    """Return the pool that spans of this scope share; None: spans don't share."""
+    if not isinstance(clock_, (process_tree.OwnTree, process_tree.OwnProcess)):
+        return None
+    pool = _pools.get(clock_.name)
+    if pool is None:
+        pool = _pools.setdefault(clock_.name, Pool(clock_.read))
+    return pool
 
 
 def clock_of(scope: str | int | CpuClock) -> CpuClock:

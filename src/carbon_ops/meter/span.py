@@ -10,9 +10,11 @@ from carbon_ops.errors import InvalidInputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from carbon_ops.estimate.estimator import CarbonRecord
+    from carbon_ops.estimate.record import CarbonRecord
+    from carbon_ops.meter.lanes import Lane, Pool
     from carbon_ops.meter.logger import EnergyLogger, Mark
     from carbon_ops.meter.process_tree import CpuClock
     from carbon_ops.model import Metric
@@ -34,8 +36,11 @@ class Span:
 
     __slots__ = (
         "_clock",
+        "_kind",
+        "_lane",
         "_logger",
         "_mark",
+        "_pool",
         "_settle",
         "_token",
         "estimate",
@@ -55,9 +60,13 @@ class Span:
         info: dict[str, Any],
         *,
         settle: bool = False,
+        pool: Pool | None = None,
     ) -> None:
         self._logger = logger
         self._clock = clock
+        self._pool = pool
+        self._kind = "block"
+        self._lane: Lane | None = None
         self._settle = settle
         self._mark: Mark | None = None
         self._token: Token[Span | None] | None = None
@@ -79,8 +88,10 @@ class Span:
         parent = current.get()
         self.parent_id = parent.span_id if parent is not None else None
         self.trace_id = parent.trace_id if parent is not None else new_id(16)
-        self._token = current.set(self)
-        self._mark = self._logger._take(self._clock)
+        within = parent._lane if parent is not None else None
+        if self._kind != "generator":  # whose caller is not inside it between its steps
+            self._token = current.set(self)
+        self._mark = self._logger._begin_span(self, within)
         return self
 
     def end(
@@ -119,6 +130,12 @@ class Span:
             if current.get() is self:
                 current.set(None)
 
+    def _step(self) -> AbstractContextManager[None]:
+        """Return a context for one step of the coroutine or generator we measure."""
+        from carbon_ops.meter.coroutines import SpanStep
+
+        return SpanStep(self)
+
     def __enter__(self) -> Span:
         return self.begin()
 
@@ -130,9 +147,11 @@ class Span:
     ) -> None:
         if self._mark is None:  # ended by hand inside the block
             return
-        if kind is not None:
+        if kind is None or kind is GeneratorExit:  # its caller wanted no more of it
+            self.end()
+        else:
             self.info.setdefault("error_type", kind.__name__)
-        self.end(status="ok" if kind is None else "error")
+            self.end(status="error")
 
     async def __aenter__(self) -> Span:
         return self.begin()

@@ -7,7 +7,7 @@ from math import sqrt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carbon_ops.estimate.estimator import CarbonRecord
+    from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.meter.metric import Built
 
 KEPT = 1_024  # durations kept per operation for the percentiles

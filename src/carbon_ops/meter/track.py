@@ -81,6 +81,8 @@ def tracked(
     """Return ``function``, measured at every call by ``logger()``."""
     import inspect
 
+    from carbon_ops.meter.coroutines import Stepped, as_coroutine, drive
+
     if not callable(function):
         raise InvalidInputError(f"cannot track {function!r}: it is not a function")
     name = operation or str(getattr(function, "__qualname__", type(function)))
@@ -88,25 +90,39 @@ def tracked(
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            with logger().span(name):
-                return await function(*args, **kwargs)
+            with logger()._stepped_span(name, "steps") as span:
+                return await Stepped(function(*args, **kwargs), span._step)
 
         return cast("Callable[P, R]", coroutine)
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
-            with logger().span(name):
-                return (yield from function(*args, **kwargs))
+            with logger()._stepped_span(name, "generator") as span:
+                return (yield from drive(function(*args, **kwargs), span._step))
 
         return cast("Callable[P, R]", generator)
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            with logger().span(name):
-                async for item in function(*args, **kwargs):
-                    yield item
+            with logger()._stepped_span(name, "generator") as span:
+                inner = function(*args, **kwargs)
+                ask = inner.__anext__()
+                try:
+                    while True:
+                        try:
+                            out = await Stepped(as_coroutine(ask), span._step)
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            ask = inner.asend((yield out))
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001 - goes inside
+                            ask = inner.athrow(error)
+                finally:
+                    await inner.aclose()
 
         return cast("Callable[P, R]", async_generator)
 

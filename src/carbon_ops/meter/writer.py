@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from typing import Any
 
 from carbon_ops.clock import monotonic_ns
@@ -19,7 +19,8 @@ from carbon_ops.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carbon_ops.estimate.estimator import CarbonEstimator, CarbonRecord
+    from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.ledger.store import Ledger
     from carbon_ops.model import Metric
 
@@ -59,7 +60,7 @@ class Writer:
             self._ours = True
         else:
             self._ledger = ledger
-        self._lock = allocate_lock()
+        self._lock = RLock()
         self._waiting: list[dict[str, Any]] = []
         self._written_ns = monotonic_ns()
         self.lost = 0  # records dropped because the ledger could not be written
@@ -98,7 +99,7 @@ class Writer:
 
     def forget(self) -> None:
         """Drop what a parent process has to write itself; for a forked child."""
-        self._lock = allocate_lock()
+        self._lock = RLock()
         self._waiting = []
         self._pid = os.getpid()
 

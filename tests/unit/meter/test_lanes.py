@@ -1,0 +1,322 @@
+"""Concurrent spans of one process: told apart, and never more than the process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from carbon_ops import EnergyLogger
+from carbon_ops.meter.lanes import Pool
+from carbon_ops.model import Metric
+
+NOWHERE = "/nonexistent/carbon-ops.sock"
+
+
+@pytest.fixture
+def logger() -> EnergyLogger:
+    return EnergyLogger(socket=NOWHERE)
+
+
+def burn(seconds: float) -> None:
+    """Use CPU time of this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(500))
+
+
+def cpu(metric: Metric | None) -> float:
+    assert metric is not None
+    return metric["cpu"]["process_s"]
+
+
+def test_interleaved_coroutines_are_told_apart(logger: EnergyLogger) -> None:
+    @logger.track("work")
+    async def work(seconds: float) -> None:
+        for _ in range(30):
+            burn(seconds)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        await asyncio.gather(work(0.006), work(0.002))
+
+    with logger.span("all") as outer:
+        asyncio.run(main())
+    small, large = sorted(cpu(m) for m in logger.metrics if m["operation"] == "work")
+    whole = cpu(outer.metric)
+
+    assert large / small == pytest.approx(3, rel=0.1)
+    assert small + large <= whole
+    assert small + large > 0.9 * whole
+
+
+def test_a_coroutine_is_not_billed_for_the_loop_it_waits_in(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("waits")
+    async def waits() -> None:
+        await asyncio.sleep(0.02)
+
+    async def other() -> None:
+        burn(0.1)
+
+    async def main() -> None:
+        await asyncio.gather(waits(), other())
+
+    asyncio.run(main())
+
+    assert cpu(logger.metrics[-1]) < 0.05
+
+
+def test_threads_share_the_process_by_what_each_used(logger: EnergyLogger) -> None:
+    start = threading.Barrier(2)
+    spans: dict[float, Metric | None] = {}
+
+    def work(seconds: float) -> None:
+        start.wait()
+        with logger.span("thread") as span:
+            burn(seconds)
+            start.wait()
+        spans[seconds] = span.metric
+
+    with logger.span("all") as outer:
+        threads = [threading.Thread(target=work, args=(s,)) for s in (0.15, 0.05)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    large, small = cpu(spans[0.15]), cpu(spans[0.05])
+
+    assert large == pytest.approx(0.15, rel=0.2)
+    assert small == pytest.approx(0.05, rel=0.3)
+    assert cpu(outer.metric) < large  # its own thread only waited; not their parent
+
+
+def test_a_span_holds_what_its_nested_spans_used(logger: EnergyLogger) -> None:
+    with logger.span("outer") as outer:
+        with logger.span("first") as first:
+            burn(0.03)
+        with logger.span("second") as second:
+            burn(0.01)
+
+    assert cpu(first.metric) + cpu(second.metric) <= cpu(outer.metric)
+    assert cpu(first.metric) > 2 * cpu(second.metric)
+
+
+def test_a_lone_span_has_the_threads_it_started(logger: EnergyLogger) -> None:
+    with logger.span("pool") as span:
+        thread = threading.Thread(target=burn, args=(0.1,))
+        thread.start()
+        thread.join()
+
+    assert cpu(span.metric) >= 0.1
+
+
+def test_tasks_no_clock_can_tell_apart_share_evenly_and_say_so(
+    logger: EnergyLogger,
+) -> None:
+    async def work() -> Metric | None:
+        async with logger.span("task") as span:
+            await asyncio.sleep(0)
+            burn(0.05)
+            await asyncio.sleep(0)
+        return span.metric
+
+    async def main() -> list[Metric | None]:
+        return list(await asyncio.gather(work(), work()))
+
+    with logger.span("all") as outer:
+        metrics = asyncio.run(main())
+
+    assert sum(map(cpu, metrics)) <= cpu(outer.metric)
+    assert sum(map(cpu, metrics)) >= 0.09
+    for metric in metrics:
+        assert metric is not None
+        assert "cpu_time_divided" in metric["energy"]["quality"]["flags"]
+
+
+def test_a_generator_is_billed_for_its_own_steps(logger: EnergyLogger) -> None:
+    @logger.track("gen")
+    def generator() -> Iterator[int]:
+        for i in range(3):
+            burn(0.02)
+            yield i
+
+    for _ in generator():
+        burn(0.05)
+        with logger.span("consumer") as consumer:
+            pass
+        assert consumer.parent_id is None
+    used = cpu(logger.metrics[-1])
+
+    assert used == pytest.approx(0.06, rel=0.3)
+
+
+def test_an_async_generator_is_billed_for_its_own_steps(logger: EnergyLogger) -> None:
+    @logger.track("gen")
+    async def generator() -> AsyncIterator[int]:
+        for i in range(3):
+            burn(0.02)
+            await asyncio.sleep(0)
+            yield i
+
+    async def main() -> None:
+        async for _ in generator():
+            burn(0.05)
+
+    asyncio.run(main())
+
+    assert cpu(logger.metrics[-1]) == pytest.approx(0.06, rel=0.3)
+
+
+def test_values_exceptions_and_closing_pass_through_a_tracked_generator(
+    logger: EnergyLogger,
+) -> None:
+    seen: list[object] = []
+
+    @logger.track("echo")
+    def echo() -> Iterator[object]:
+        got: object = "first"
+        try:
+            while True:
+                try:
+                    got = yield got
+                except KeyError as error:
+                    got = f"caught {error.args[0]}"
+        finally:
+            seen.append("closed")
+
+    generator = echo()
+    assert next(generator) == "first"
+    assert generator.send("x") == "x"  # type: ignore[attr-defined]
+    assert generator.throw(KeyError("k")) == "caught k"  # type: ignore[attr-defined]
+    generator.close()  # type: ignore[attr-defined]
+
+    assert seen == ["closed"]
+    assert logger.metrics[-1]["status"] == "ok"
+
+
+def test_values_and_exceptions_pass_through_a_tracked_async_generator(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("echo")
+    async def echo():  # type: ignore[no-untyped-def]
+        got: object = "first"
+        while True:
+            try:
+                got = yield got
+            except KeyError as error:
+                got = f"caught {error.args[0]}"
+
+    async def main() -> None:
+        generator = echo()
+        assert await generator.__anext__() == "first"
+        assert await generator.asend("x") == "x"
+        assert await generator.athrow(KeyError("k")) == "caught k"
+        await generator.aclose()
+
+    asyncio.run(main())
+    assert logger.metrics[-1]["status"] == "ok"
+
+
+def test_a_cancelled_coroutine_ends_its_span(logger: EnergyLogger) -> None:
+    @logger.track("long")
+    async def long() -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        task = asyncio.create_task(long())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert logger.metrics[-1]["status"] == "error"
+    assert logger.metrics[-1]["additional_info"]["error_type"] == "CancelledError"
+
+
+def test_a_generator_collected_in_mid_run_does_not_hang_the_logger(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("gen")
+    def generator() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    class Cycle:
+        pass
+
+    for _ in range(200):
+        holder = Cycle()
+        holder.me = holder  # type: ignore[attr-defined]
+        holder.generator = generator()  # type: ignore[attr-defined]
+        next(holder.generator)  # type: ignore[attr-defined]
+        del holder
+        logger.log_metrics("x")
+    gc.collect()
+
+    assert logger.summary()["gen"]["calls"] == 200
+
+
+def test_a_task_started_inside_a_span_counts_for_it_even_if_it_outlives_it(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("child")
+    async def child() -> None:
+        for _ in range(4):
+            burn(0.01)
+            await asyncio.sleep(0)
+
+    async def main() -> tuple[Metric | None, Metric | None]:
+        with logger.span("grand") as grand:
+            with logger.span("parent") as parent:
+                task = asyncio.create_task(child())
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            await task
+        return grand.metric, parent.metric
+
+    grand, parent = asyncio.run(main())
+    used = next(cpu(m) for m in logger.metrics if m["operation"] == "child")
+
+    assert cpu(parent) <= cpu(grand)
+    assert used <= cpu(grand)
+
+
+def test_no_nanosecond_is_given_out_twice() -> None:
+    """With a clock we control: lanes in threads, opened and closed in any order."""
+    now = 0
+
+    def read() -> int:
+        return now
+
+    pool = Pool(read)
+    lane, account, process = pool.enter(None)
+    start = (account, process)
+    results: list[int] = []
+
+    def other() -> None:
+        nonlocal now
+        mine, begin, _ = pool.enter(None)
+        now += 10_000_000_000
+        end, _ = pool.leave(mine)
+        results.append(end - begin)
+
+    now += 1_000_000_000
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    now += 1_000_000_000
+    account, process = pool.leave(lane)
+    results.append(account - start[0])
+
+    assert process - start[1] == 12_000_000_000
+    assert sum(results) <= 12_000_000_000
+    assert sum(results) > 11_900_000_000
+    assert results[0] == pytest.approx(5e9, rel=0.01)
