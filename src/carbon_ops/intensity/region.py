@@ -60,9 +60,9 @@ def resolve(region: str | None) -> Region:
             country, state, _, _, place = cloud
             return Region(code.lower(), place, country, state or None)
     elif "-" in code:
-        state = load("us_states").rows.get(code)
-        if state is not None:
-            return Region(code, state[2], "US", code)
+        cells = load("us_states").rows.get(code)
+        if cells is not None:
+            return Region(code, cells[2], "US", code)
     folded = text.casefold()
     for alpha2, (alpha3, name) in countries.items():
         if code == alpha3 or folded == name.casefold():
@@ -93,7 +93,7 @@ def suggest(text: str) -> list[str]:
         names[name.casefold()] = label
     for code, row in load("us_states").rows.items():
         names[code.casefold()] = names[row[2].casefold()] = f"{code} ({row[2]})"
-    for code, row in load("cloud_regions").rows.items():
-        names[code] = names[code.partition(":")[2]] = f"{code} ({row[4]})"
+    for code, cells in load("cloud_regions").rows.items():
+        names[code] = names[code.partition(":")[2]] = f"{code} ({cells[4]})"
     found = get_close_matches(text.casefold(), names, n=6, cutoff=0.6)
     return list(dict.fromkeys(names[name] for name in found))[:_MOST_SUGGESTIONS]
