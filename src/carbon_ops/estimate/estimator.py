@@ -1,0 +1,344 @@
+"""From watt-hours and a span of time to grams with an interval.
+
+``C = energy x factor x PUE``: the factor is the energy-weighted mean of the grid signal
+over the span, its source's bias common to the whole span. Marginal and average figures
+stand side by side and are never added. Nothing here opens a network connection: that is
+up to the provider, which is the shipped tables unless the caller chose another.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from carbon_ops.errors import InvalidInputError, ProviderError
+from carbon_ops.estimate import given, span
+from carbon_ops.estimate.analytical import Model, shares
+from carbon_ops.estimate.engine import METHODS, Method, evaluate
+from carbon_ops.estimate.inputs import (
+    Distribution,
+    Exact,
+    Input,
+    Lognormal,
+    TruncatedNormal,
+    mass_cut,
+)
+from carbon_ops.estimate.instant import Instant, instant
+from carbon_ops.estimate.record import CarbonRecord, EnergyBasis, Figure
+from carbon_ops.intensity.base import IntensityProvider, Interval, Series, Signal
+from carbon_ops.intensity.static import StaticProvider
+from carbon_ops.units import WH_PER_KWH
+
+WARN_MASS = 0.025  # of the parent cut off, above which (mu, sigma) mislead
+
+_hinted = False
+
+
+class CarbonEstimator:
+    """Estimates carbon for spans of energy use.
+
+    Args:
+        region: Country (``"DE"``), state (``"US-CA"``) or cloud region; ``None`` is the
+            world's distribution, wide and marked ``default``.
+        intensity: Where grid factors come from; the shipped yearly tables by default.
+        signal: Whose figure is the headline, ``"marginal"`` or ``"average"``.
+        pue: Facility overhead: ``None`` (1.0, not included), ``"unknown"``
+            (1.56 +- 0.30), a number, ``(value, u)`` or a distribution.
+        embodied: Embodied carbon to show beside, never added here.
+        method: ``"auto"``, ``"analytical_truncated"`` or ``"monte_carlo"``.
+        coverage: Probability of the interval, between 0 and 1.
+        missing: What to do about intervals without a factor: ``"fail"`` (no figure, and
+            the reason), ``"static"`` (the shipped factor of the same gas and basis,
+            flagged) or ``"hold:N"`` (the last factor for at most N intervals, flagged).
+
+    Raises:
+        InvalidInputError: an argument cannot be used.
+        UnknownRegionError: the region means nothing to the shipped tables.
+    """
+
+    def __init__(
+        self,
+        region: str | None = None,
+        intensity: IntensityProvider | None = None,
+        signal: Signal = "marginal",
+        pue: given.Pue = None,
+        embodied: Mapping[str, Any] | None = None,
+        method: Method = "auto",
+        coverage: float = 0.95,
+        *,
+        missing: str = "fail",
+    ) -> None:
+        if signal not in get_args(Signal):
+            raise InvalidInputError(
+                f"unknown signal {signal!r}", hint="Signals are marginal and average."
+            )
+        if method not in METHODS:
+            raise InvalidInputError(
+                f"unknown method {method!r}", hint=f"Methods: {', '.join(METHODS)}."
+            )
+        self.coverage = given.number(coverage, "coverage")
+        if not 0.0 < self.coverage < 1.0:
+            raise InvalidInputError(f"coverage must lie in (0, 1), got {coverage!r}")
+        policy, _, limit = str(missing).partition(":")
+        if not (
+            missing in ("fail", "static") or (policy == "hold" and limit.isdecimal())
+        ):
+            raise InvalidInputError(
+                f"unknown policy for missing intervals: {missing!r}",
+                hint="Policies: fail, static, hold:N (N intervals).",
+            )
+        self._policy, self._limit = policy, int(limit or 0)
+        self._static = StaticProvider()
+        self.intensity: IntensityProvider = intensity or self._static
+        self.region = region
+        self.signal: Signal = signal
+        self.method: Method = method
+        self.embodied = None if embodied is None else dict(embodied)
+        self._pue, self.pue = given.pue(pue)
+        if region is not None and intensity is None:
+            self._static.series(region, signal, 0, 0)  # a typo shows here, not later
+
+    def estimate_over_span(
+        self,
+        start_ts: Instant,
+        end_ts: Instant,
+        energy_wh: float | Distribution | None,
+        *,
+        energy_u_wh: float | None = None,
+        region: str | None = None,
+        validate: bool = False,
+        digits: int = 1,
+    ) -> CarbonRecord:
+        """Return the carbon of ``energy_wh`` used between two times.
+
+        Args:
+            start_ts: RFC 3339 text, aware datetime or epoch seconds.
+            end_ts: The same, not before ``start_ts``; equal is valid.
+            energy_wh: Energy [Wh]; ``None`` where it is not known.
+            energy_u_wh: Its standard uncertainty (k=1) [Wh]; by default 25 %, lognormal.
+            region: Instead of the estimator's own.
+            validate: Run Monte Carlo too and record how far the intervals are apart.
+            digits: Significant digits Monte Carlo has to settle (1, or 2 for an audit).
+
+        Raises:
+            InvalidInputError: a value cannot be used; the message names it.
+            UnknownRegionError: the provider does not know the region.
+            ProviderError: the provider gave no usable answer.
+        """
+        return self._estimate(
+            instant(start_ts, "start_ts"),
+            instant(end_ts, "end_ts"),
+            given.energy(energy_wh, energy_u_wh),
+            basis="given",
+            region=region,
+            validate=validate,
+            digits=digits,
+        )
+
+    def estimate_metric(
+        self,
+        metric: Mapping[str, Any],
+        *,
+        region: str | None = None,
+        validate: bool = False,
+        digits: int = 1,
+    ) -> CarbonRecord:
+        """Return the carbon of a metric, with its own uncertainty and basis.
+
+        The rectangular part that the counter's bounds leave is kept apart where it
+        weighs more than one percent of the variance.
+
+        Raises:
+            InvalidInputError: not a metric, or a value in it cannot be used.
+        """
+        try:
+            energy = metric["energy"]
+            start, end = metric["timestamp_start"], metric["timestamp_end"]
+            joules, u_j = energy["energy_j_total"], energy.get("uncertainty_j")
+            bounds, policy = energy.get("bounds_j"), energy.get("policy")
+            source = energy["components"]["cpu"]["source"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"not a metric: {error!r} is missing") from error
+        basis: EnergyBasis = "dynamic" if policy == "excluded" else "attributed"
+        return self._estimate(
+            instant(start, "timestamp_start"),
+            instant(end, "timestamp_end"),
+            given.measured(joules, u_j, bounds, f"metric, source {source}"),
+            basis=basis,
+            region=region,
+            validate=validate,
+            digits=digits,
+        )
+
+    def _estimate(
+        self,
+        start_ns: int,
+        end_ns: int,
+        energy: tuple[float | None, tuple[Input, ...]],
+        *,
+        basis: EnergyBasis,
+        region: str | None,
+        validate: bool,
+        digits: int,
+    ) -> CarbonRecord:
+        if end_ns < start_ns:
+            raise InvalidInputError(
+                f"the span ends {(start_ns - end_ns) / 1e9:g} s before it starts"
+            )
+        if digits not in (1, 2):
+            raise InvalidInputError(f"digits must be 1 or 2, got {digits!r}")
+        place = self.region if region is None else region
+        if place is None:
+            _hint()
+        energy_wh, parts = energy
+        shared = parts if self._pue is None else (*parts, self._pue)
+        figures: dict[str, Figure] = {}
+        raw: dict[str, str | None] = {}
+        inputs = list(shared)
+        for signal in get_args(Signal):
+            label = _label(signal, basis)
+            found: span.Factor | str = "no_energy"
+            if energy_wh is not None:
+                found, raw[signal] = self._factor(
+                    place, signal, start_ns, end_ns, energy_wh
+                )
+            if isinstance(found, str):
+                figures[signal] = Figure(None, None, found, label, (), {}, {})
+                continue
+            own = _factor_inputs(signal, found)
+            inputs += own
+            figures[signal] = figure(
+                (*shared, *own),
+                found,
+                label,
+                self.coverage,
+                method=self.method,
+                validate=validate,
+                digits=digits,
+            )
+        head = figures[self.signal]
+        return CarbonRecord(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            region=place,
+            signal=self.signal,
+            energy_wh=energy_wh,
+            energy_u_wh=given.spread(parts) if energy_wh is not None else None,
+            energy_basis=basis,
+            coverage=self.coverage,
+            marginal=figures["marginal"],
+            average=figures["average"],
+            inputs=tuple(inputs),
+            pue=dict(self.pue),
+            embodied=self.embodied,
+            sci=None,
+            warnings=tuple(warnings(head)),
+            raw_sha256=raw,
+        )
+
+    def _factor(
+        self, region: str | None, signal: Signal, start: int, end: int, energy_wh: float
+    ) -> tuple[span.Factor | str, str | None]:
+        """Return the factor of the span, or why there is none, and the reply's hash."""
+        stop = max(end, start + 1)  # a span without length still lies somewhere
+        try:
+            series = self.intensity.series(region, signal, start, stop)
+        except ProviderError:
+            if self._policy != "static":
+                if signal != self.signal:
+                    return "provider_error", None
+                raise
+            whole = Interval(start, stop, None, "provider_error")
+            series = Series(signal, (whole,))
+        span.check(series, signal, start, stop)
+        spare: list[Interval] = []
+        if self._policy == "static":
+            for gap in span.gaps(series):
+                lengths = (max(gap.start_ns, start), min(gap.end_ns, stop))
+                spare += self._static.series(region, signal, *lengths).intervals
+        intervals, reason = span.filled(series, self._policy, self._limit, spare)
+        if reason is not None:
+            return reason, series.raw_sha256
+        return span.factor(intervals, start, end, energy_wh), series.raw_sha256
+
+
+def figure(
+    inputs: tuple[Input, ...],
+    factor: span.Factor | None,
+    label: str,
+    coverage: float,
+    *,
+    method: Method,
+    validate: bool,
+    digits: int,
+    seed: int | None = None,
+) -> Figure:
+    """Return one signal's carbon [g] from its inputs: Wh, g/kWh and factors of 1."""
+    model = Model(1.0 / WH_PER_KWH, inputs)
+    outcome = evaluate(model, coverage, method=method, digits=digits, seed=seed)
+    validation = None
+    if validate:
+        from carbon_ops.estimate.montecarlo import validated
+
+        validation = validated(model, coverage, outcome.low, outcome.high)
+    cut = {i.name: m for i in inputs if (m := mass_cut(i.distribution)) > 0.0}
+    return Figure(outcome, factor, None, label, inputs, shares(model), cut, validation)
+
+
+def warnings(of: Figure) -> list[str]:
+    """Return what a reader of the figure should know."""
+    found = [
+        f"{name}: {mass:.1%} of its normal distribution lies outside the bounds, so its "
+        "mean differs from mu"
+        for name, mass in of.truncated_mass.items()
+        if mass > WARN_MASS
+    ]
+    if of.factor is not None and of.factor.g_per_kwh == 0.0:
+        found.append(
+            "the grid factor is 0 g/kWh; a relative uncertainty of it is 0, too"
+        )
+    if of.outcome is not None and of.outcome.converged is False:
+        found.append("Monte Carlo did not settle the requested digits")
+    return found
+
+
+def _factor_inputs(signal: Signal, factor: span.Factor) -> list[Input]:
+    one = factor.pieces[0].intensity
+    mean, cv, residual = factor.g_per_kwh, factor.common_cv, factor.residual_cv
+    bias: Distribution = Lognormal(mean, cv) if mean > 0.0 else Exact(0.0)
+    found = [
+        Input(
+            f"{signal}.factor",
+            bias,
+            f"{one.provider} {one.version.split(' ')[0]}: {one.uncertainty_source}",
+            one.default,
+        )
+    ]
+    if residual > 0.0 and mean > 0.0:
+        found.append(
+            Input(
+                f"{signal}.residual",
+                TruncatedNormal(1.0, residual, 0.0),
+                "errors of single intervals, as the provider states them",
+            )
+        )
+    return found
+
+
+def _label(signal: Signal, basis: EnergyBasis) -> str:
+    if signal == "marginal" and basis == "dynamic":
+        return "marginal emissions"
+    kind = "dynamic" if basis == "dynamic" else "attributed"
+    return f"{kind} energy x {signal} factor"
+
+
+def _hint() -> None:
+    """Say once per process that nobody named a region."""
+    global _hinted  # noqa: PLW0603 - once per process is the point
+    if not _hinted:
+        _hinted = True
+        sys.stderr.write(
+            "carbon-ops: no region given, using the world's distribution of grids, which "
+            'is wide; name yours, e.g. CarbonEstimator(region="DE")\n'
+        )

@@ -1,0 +1,167 @@
+"""What callers give, as inputs of an estimate: numbers, a metric, a PUE.
+
+Pure. Everything refused here is refused by name and value.
+"""
+
+from __future__ import annotations
+
+from math import isfinite, sqrt
+from typing import Any
+
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.estimate.inputs import (
+    Distribution,
+    Exact,
+    Input,
+    Lognormal,
+    TruncatedNormal,
+    Uniform,
+    checked,
+    shape,
+)
+from carbon_ops.units import J_PER_WH
+
+# Energy of which nobody said how sure it is: the spread of software meters against wall
+# meters. Source: CodeCarbon and ML-CO2 compared with meters, errors up to 40 %
+# (S. Fischer 2025, arXiv:2509.22092).
+DEFAULT_ENERGY_CV = 0.25
+DEFAULT_ENERGY_SOURCE = "no uncertainty given: software estimates against meters"
+# Uptime Institute Global Data Center Survey 2024: average 1.56; the spread is ours.
+UNKNOWN_PUE = TruncatedNormal(1.56, 0.30, 1.0, 3.0)
+UNKNOWN_PUE_SOURCE = "Uptime Institute Global Data Center Survey 2024, spread assumed"
+# A yearly PUE is published to two digits and varies over the year.
+GIVEN_PUE_U = 0.02
+SMALL_PART = 0.01  # of the variance, below which a distribution's shape does not show
+
+Pue = float | tuple[float, float] | str | Distribution | None
+_KINDS = (Exact, Lognormal, TruncatedNormal, Uniform)
+
+
+def number(value: object, name: str) -> float:
+    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
+        raise InvalidInputError(
+            f"{name} must be a number, got {type(value).__name__} {value!r}"
+        )
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{name} must be a number, got {value!r}") from error
+    if not isfinite(number):
+        raise InvalidInputError(f"{name} must be finite, got {value!r}")
+    if number < 0.0:
+        raise InvalidInputError(f"{name} must be at least 0, got {value!r}")
+    return number
+
+
+def energy(
+    energy_wh: float | Distribution | None, energy_u_wh: float | None
+) -> tuple[float | None, tuple[Input, ...]]:
+    """Return the mean [Wh] and the inputs that make the energy."""
+    if energy_wh is None:
+        return None, ()
+    if isinstance(energy_wh, _KINDS):
+        if energy_u_wh is not None:
+            raise InvalidInputError(
+                "energy_wh is a distribution: energy_u_wh is not used"
+            )
+        given = checked(energy_wh, "energy_wh")
+        return shape(given).mean, (Input("energy", given, "given"),)
+    mean = number(energy_wh, "energy_wh")
+    if energy_u_wh is None:
+        value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
+        return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
+    return mean, (Input("energy", _spread_out(mean, energy_u_wh), "given"),)
+
+
+def _spread_out(mean: float, u: float) -> Distribution:
+    u = number(u, "energy_u_wh")
+    if u == 0.0:
+        return Exact(mean)
+    # A reading of 0 with an uncertainty is what is left of a normal above 0.
+    return Lognormal(mean, u / mean) if mean else TruncatedNormal(0.0, u)
+
+
+def measured(
+    joules: object, u_j: object, bounds: object, source: str
+) -> tuple[float | None, tuple[Input, ...]]:
+    """Return the energy of a metric: a gain, and what its counter bounds leave open.
+
+    ``u_j`` holds both parts; the bounds' part is rectangular, ``(high - low)/sqrt(12)``.
+    """
+    if joules is None:
+        return None, ()
+    mean = number(joules, "energy_j_total") / J_PER_WH
+    if u_j is None:
+        value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
+        return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
+    u = number(u_j, "uncertainty_j") / J_PER_WH
+    whole = _spread_out(mean, u)
+    if not (isinstance(bounds, (list, tuple)) and len(bounds) == 2 and mean and u):
+        return mean, (Input("energy", whole, source),)
+    low, high = (number(b, "bounds_j") / J_PER_WH for b in bounds)
+    half = 0.5 * (high - low) / mean
+    rectangular, rest = half * half / 3.0, (u / mean) ** 2 - half * half / 3.0
+    if rest <= 0.0 or half >= 1.0 or rectangular < SMALL_PART * (rest + rectangular):
+        return mean, (Input("energy", whole, source),)
+    return mean, (
+        # (1 + rest') (1 + rectangular) = 1 + cv^2: the product has the metric's own u
+        Input("energy", Lognormal(mean, sqrt(rest / (1.0 + rectangular))), source),
+        Input(
+            "energy_bounds", Uniform(1.0 - half, 1.0 + half), "bounds of the counter"
+        ),
+    )
+
+
+def spread(parts: tuple[Input, ...]) -> float:
+    """Return the standard uncertainty of the energy [Wh]."""
+    mean, growth = 1.0, 1.0
+    for i in parts:
+        of = shape(i.distribution)
+        mean *= of.mean
+        growth *= 1.0 + of.c2
+    return mean * sqrt(growth - 1.0) if growth > 1.0 else 0.0
+
+
+def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
+    """Return the input (None: exactly 1) and the record's account of it."""
+    if value is None:
+        return None, {
+            "value": 1.0,
+            "u": None,
+            "default": True,
+            "reason": "facility overhead not included",
+        }
+    default, source = False, "given"
+    if isinstance(value, _KINDS):
+        distribution: Distribution = value
+    elif isinstance(value, str):
+        if value != "unknown":
+            raise InvalidInputError(
+                f"pue must be a number, (value, u) or 'unknown', got {value!r}"
+            )
+        distribution, default, source = UNKNOWN_PUE, True, UNKNOWN_PUE_SOURCE
+    elif isinstance(value, tuple):
+        if len(value) != 2:
+            raise InvalidInputError(
+                f"pue must be a number or (value, u), got {value!r}"
+            )
+        distribution = _above_one(number(value[0], "pue"), number(value[1], "u of pue"))
+    else:
+        mean = number(value, "pue")
+        distribution = _above_one(mean, GIVEN_PUE_U if mean > 1.0 else 0.0)
+        source = "given; uncertainty by default"
+    distribution = checked(distribution, "pue")
+    centre = getattr(distribution, "mu", shape(distribution).mean)
+    if centre < 1.0 or getattr(distribution, "lower", 1.0) < 1.0:
+        raise InvalidInputError(f"pue is at least 1, got {value!r}")
+    of = shape(distribution)
+    return Input("pue", distribution, source, default), {
+        "value": of.mean,
+        "u": of.mean * sqrt(of.c2),
+        "default": default,
+        "reason": source if default else None,
+    }
+
+
+def _above_one(mean: float, u: float) -> Distribution:
+    return TruncatedNormal(mean, u, 1.0) if u > 0.0 else Exact(mean)
