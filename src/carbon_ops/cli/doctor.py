@@ -1,0 +1,119 @@
+"""``carbon-ops doctor``: what can be measured here, why not more, and what mends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+import click
+
+import carbon_ops
+from carbon_ops.cli import diagnosis, facts
+from carbon_ops.cli.diagnosis import Finding
+
+COLOURS = {
+    "measured": "green",
+    "available": "green",
+    "modelled": "yellow",
+    "unavailable": "red",
+}
+
+T = TypeVar("T")
+
+
+@click.command("doctor")
+@click.option("--socket", metavar="PATH", help="The governor's socket to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 unless CPU energy is measured and nothing is broken.",
+)
+def command(socket: str | None, as_json: bool, strict: bool) -> int:
+    """Say what is measured on this machine, what is modelled, and what is missing.
+
+    "measured" comes from a counter, "modelled" from CPU load or a simulated counter,
+    "unavailable" is not in any result. The rest are the parts that measuring needs.
+    Nothing is changed, started or fetched.
+
+    \b
+    examples:
+      carbon-ops doctor
+      carbon-ops doctor --json | python -m json.tool
+      carbon-ops doctor --strict && ./measure-everything.sh
+
+    \b
+    exit status:
+      0  the report was printed
+      1  --strict: CPU energy is not measured, or something here is broken
+      2  wrong usage
+    """
+    host = facts.host()
+    findings = examine(host, socket)
+    if as_json:
+        click.echo(json.dumps(diagnosis.as_json(host, findings), indent=2))
+    else:
+        _print(host, findings)
+    return 1 if strict and not diagnosis.strict_ok(findings) else 0
+
+
+def examine(host: facts.Host, socket: str | None) -> list[Finding]:
+    """Look at every component; a look that fails is a finding too."""
+    governor = _or(
+        lambda: facts.governor(socket),
+        lambda error: facts.Governor(str(socket), "protocol", str(error)),
+    )
+    direct = _or(
+        lambda: facts.counters("sysfs"),
+        lambda error: facts.Counters((), str(error), False),
+    )
+    group = facts.group()
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        (
+            "cpu package energy",
+            lambda: diagnosis.cpu(host, governor, direct, facts.model()),
+        ),
+        ("dram energy", lambda: diagnosis.dram(governor, direct)),
+        ("gpu energy, nvidia", lambda: diagnosis.gpu("nvidia", facts.nvidia())),
+        ("gpu energy, amd", lambda: diagnosis.gpu("amd", facts.amd())),
+        ("governor socket", lambda: diagnosis.socket(governor, group, direct)),
+        ("group", lambda: diagnosis.membership(group)),
+        ("cgroup CPU time", lambda: diagnosis.cgroup(facts.cgroup())),
+        ("energy filtering", lambda: diagnosis.filtering(governor)),
+        ("msr module", lambda: diagnosis.msr(host, facts.msr())),
+        ("ledger signing", lambda: diagnosis.signing(facts.signing())),
+        ("live providers", lambda: diagnosis.live(*facts.live())),
+    ]
+    findings = []
+    for name, check in checks:
+        findings.append(_or(check, partial(diagnosis.failed, name)))
+    return findings
+
+
+def _or(look: Callable[[], T], otherwise: Callable[[Exception], T]) -> T:
+    # A doctor that falls ill itself helps nobody: whatever happens becomes a finding.
+    try:
+        return look()
+    except Exception as error:  # noqa: BLE001
+        return otherwise(error)
+
+
+def _print(host: facts.Host, findings: list[Finding]) -> None:
+    where = [f"{host.cpu}, {host.cpus} CPUs"]
+    if host.hypervisor:
+        where.append(f"virtual machine ({host.hypervisor})")
+    if host.container:
+        where.append(f"container ({host.container})")
+    click.echo(
+        f"carbon-ops {carbon_ops.__version__}, Python {host.python}, {host.kernel}"
+    )
+    click.echo(", ".join(where) + "\n")
+    for finding in findings:
+        state = click.style(f"{finding.state:<12}", fg=COLOURS[finding.state])
+        click.echo(f"{state}{finding.component}: {finding.detail}")
+        if finding.why:
+            click.echo(f"{'':12}why: {finding.why}")
+        if finding.fix:
+            click.echo(f"{'':12}fix: {finding.fix}")

@@ -1,0 +1,266 @@
+"""What this machine and this process have: looked at, never changed, for ``doctor``."""
+
+from __future__ import annotations
+
+import grp
+import os
+import platform
+import pwd
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple
+
+from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
+from carbon_ops.meter.process_tree import read_file
+from carbon_ops.model import Layout
+
+if TYPE_CHECKING:
+    from carbon_ops.sources.modelled import CpuModel
+
+GROUP = "carbon-users"
+TOKENS = ("ELECTRICITYMAPS_TOKEN", "WATTTIME_USER", "WATTTIME_PASSWORD")
+
+
+class Host(NamedTuple):
+    """What kind of machine this is."""
+
+    kernel: str
+    python: str
+    cpu: str
+    cpus: int
+    hypervisor: str | None  # in a virtual machine: whose
+    container: str | None  # in a container: which kind
+
+
+class Governor(NamedTuple):
+    """What answers at the socket; ``reason`` is None when readings come."""
+
+    path: str
+    reason: str | None
+    message: str
+    uid: int | None = None
+    layout: Layout | None = None
+
+
+class Counters(NamedTuple):
+    """Counters tried directly; ``error`` is None when this process may read them."""
+
+    zones: tuple[str, ...]
+    error: str | None
+    exist: bool  # there are some, readable or not
+
+
+class Gpus(NamedTuple):
+    present: bool  # a driver or card shows
+    names: tuple[str, ...]
+    energy: bool  # every device has an energy counter
+    error: str | None
+    hint: str
+
+
+class Group(NamedTuple):
+    exists: bool
+    listed: bool  # this user is entered in it
+    active: bool  # this process has it
+    user: str
+    root: bool
+
+
+class Cgroup(NamedTuple):
+    version: int | None
+    path: str
+    readable: bool  # its CPU time can be read
+
+
+class Signing(NamedTuple):
+    installed: bool  # cryptography
+    folder: str
+    keys: int
+
+
+def host() -> Host:
+    """Return what kind of machine this is."""
+    from carbon_ops.sources.modelled import cpu_name
+
+    name, virtual = cpu_name()
+    return Host(
+        kernel=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        cpu=name,
+        cpus=os.cpu_count() or 1,
+        hypervisor=_hypervisor() or ("unknown" if virtual else None),
+        container=_container(),
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        return read_file(path, 1 << 16).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _hypervisor() -> str | None:
+    """Return who made the virtual machine (as systemd-detect-virt(1) finds out)."""
+    xen = _text("/sys/hypervisor/type")
+    if xen:
+        return xen
+    if "microsoft" in _text("/proc/sys/kernel/osrelease").lower():
+        return "WSL"
+    product = f"{_text('/sys/class/dmi/id/sys_vendor')} " + _text(
+        "/sys/class/dmi/id/product_name"
+    )
+    for mark, name in (
+        ("QEMU", "QEMU"),
+        ("KVM", "KVM"),
+        ("VMware", "VMware"),
+        ("VirtualBox", "VirtualBox"),
+        ("Amazon EC2", "Amazon EC2"),
+        ("Google", "Google Compute Engine"),
+        ("Microsoft Corporation Virtual", "Hyper-V"),
+    ):
+        if mark in product:
+            return name
+    return None
+
+
+def _container() -> str | None:
+    """Return the container runtime, by the marks it leaves."""
+    if os.path.exists("/.dockerenv"):
+        return "docker"
+    if os.path.exists("/run/.containerenv"):
+        return "podman"
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes"
+    named = _text("/run/host/container-manager") or os.environ.get("container", "")
+    return named or None
+
+
+def governor(path: str | None) -> Governor:
+    """Ask the governor for one sample."""
+    from carbon_ops.governor.client import GovernorClient
+
+    client = GovernorClient(path)
+    try:
+        origin = client.origin
+        layout = client.layout
+        client.latest()
+    except GovernorUnavailableError as error:
+        return Governor(client.path, error.reason, str(error))
+    finally:
+        client.close()
+    return Governor(client.path, None, "", origin.uid, layout)
+
+
+def counters(mode: str) -> Counters:
+    """Try to open the hardware's own counters, and let them go again."""
+    from carbon_ops.sources.open import open_source
+
+    try:
+        source = open_source(mode)
+    except (CarbonOpsError, OSError) as error:
+        return Counters((), str(error), isinstance(error.__cause__, PermissionError))
+    zones = tuple(zone.key for zone in source.zones if zone.counted)
+    source.close()
+    return Counters(zones, None, True)
+
+
+def nvidia() -> Gpus:
+    """Look for NVIDIA devices through the vendor's library."""
+    from carbon_ops.sources import gpu_nvidia
+
+    if not gpu_nvidia.present():
+        return Gpus(False, (), False, None, "")
+    try:
+        found = gpu_nvidia.NvidiaGpus()
+    except CarbonOpsError as error:
+        return Gpus(True, (), False, str(error), error.hint)
+    readings = [found.read(device) for device in found.devices]
+    names = tuple(device.name for device in found.devices)
+    found.close()
+    return Gpus(True, names, all(r.energy_uj is not None for r in readings), None, "")
+
+
+def amd() -> Gpus:
+    """Look for AMD (and Intel) devices through hwmon."""
+    from carbon_ops.sources import gpu_amd
+
+    if not gpu_amd.present():
+        return Gpus(False, (), False, None, "")
+    try:
+        found = gpu_amd.HwmonGpus()
+    except CarbonOpsError as error:
+        return Gpus(True, (), False, str(error), error.hint)
+    readings = [found.read(device) for device in found.devices]
+    names = tuple(device.name for device in found.devices)
+    found.close()
+    return Gpus(True, names, all(r.energy_uj is not None for r in readings), None, "")
+
+
+def group() -> Group:
+    """Return whether this user may use a governor of the system."""
+    uid = os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+        user, own = entry.pw_name, entry.pw_gid
+    except KeyError:  # a user number without an entry, as in many containers
+        user, own = str(uid), -1
+    try:
+        found = grp.getgrnam(GROUP)
+    except KeyError:
+        return Group(False, False, False, user, uid == 0)
+    return Group(
+        True,
+        user in found.gr_mem or own == found.gr_gid,
+        found.gr_gid in {*os.getgroups(), os.getegid()},
+        user,
+        uid == 0,
+    )
+
+
+def cgroup() -> Cgroup:
+    """Return this process's control group and whether its CPU time can be read."""
+    lines = _text("/proc/self/cgroup").splitlines()
+    entries = [line.split(":", 2) for line in lines if line.count(":") >= 2]
+    for _, controllers, path in entries:
+        if "cpuacct" in controllers.split(","):
+            for mount in ("cpuacct", "cpu,cpuacct"):
+                file = f"/sys/fs/cgroup/{mount}{path.rstrip('/')}/cpuacct.usage"
+                if os.access(file, os.R_OK):
+                    return Cgroup(1, path, True)
+            return Cgroup(1, path, False)
+    for number, _, path in entries:
+        if number == "0":
+            file = f"/sys/fs/cgroup{path.rstrip('/')}/cpu.stat"
+            return Cgroup(2, path, os.access(file, os.R_OK))
+    return Cgroup(None, "", False)
+
+
+def model() -> CpuModel:
+    """Return the model of CPU load for this host."""
+    from carbon_ops.sources.modelled import of_this_host
+
+    return of_this_host(os.cpu_count() or 1)
+
+
+def msr() -> tuple[bool, bool]:
+    """Return whether the msr module shows its devices, and whether they can be read."""
+    path = "/dev/cpu/0/msr"
+    return os.path.exists(path), os.access(path, os.R_OK)
+
+
+def signing() -> Signing:
+    """Return whether ledgers can be signed here, and how many keys there are."""
+    from carbon_ops.ledger.keys import key_path
+
+    folder = str(key_path("x").parent)
+    try:
+        keys = sum(name.endswith(".key") for name in os.listdir(folder))
+    except OSError:
+        keys = 0
+    return Signing(find_spec("cryptography") is not None, folder, keys)
+
+
+def live() -> tuple[bool, tuple[str, ...]]:
+    """Return whether live providers are installed, and the credentials that are set."""
+    installed = all(find_spec(name) is not None for name in ("httpx", "stamina"))
+    return installed, tuple(name for name in TOKENS if os.environ.get(name))
