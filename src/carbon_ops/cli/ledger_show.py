@@ -1,0 +1,67 @@
+"""``carbon-ops ledger show``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from carbon_ops.ledger.lines import count, lines
+
+
+@click.command("show")
+@click.argument("ledger", type=click.Path())
+@click.argument("seq", type=click.IntRange(0), required=False)
+@click.option(
+    "--last", type=click.IntRange(1), default=10, help="How many (default 10)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the records' own lines.")
+def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
+    """List the last records of LEDGER, or print record SEQ.
+
+    Shows what is written there and checks nothing: `ledger verify` does. Energy is in
+    joules, carbon in grams, times are UTC.
+
+    \b
+    Exit status: 0 shown, 2 no such ledger or record.
+    """
+    if seq is not None:
+        line = next(lines(ledger, seq), None)
+        if line is None:
+            click.echo(f"no record {seq} in {ledger}", err=True)
+            return 2
+        record = _read(line)
+        text = line.decode("utf-8", "replace")
+        click.echo(
+            text if as_json else json.dumps(record, indent=2, ensure_ascii=False)
+        )
+        return 0
+    for line in lines(ledger, max(count(ledger) - last, 0)):
+        click.echo(line.decode("utf-8", "replace") if as_json else _row(_read(line)))
+    return 0
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        return record
+    return {"type": "unreadable", "bytes": len(line)}
+
+
+def _row(record: dict[str, Any]) -> str:
+    energy = record.get("energy")
+    cells = [f"{record.get('seq', '?'):>8}", f"{record.get('type', '?'):<16}"]
+    cells.append(f"{record.get('timestamp_end', record.get('ts', '')):<27}")
+    if isinstance(energy, dict) and isinstance(
+        energy.get("energy_j_total"), (int, float)
+    ):
+        cells.append(f"{energy['energy_j_total']:12.3f} J")
+    grams = record.get("carbon_gco2e")
+    if isinstance(grams, (int, float)):
+        cells.append(f"{grams:12.6f} g")
+    cells.append(str(record.get("operation", record.get("span_id", ""))))
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,163 @@
+"""``carbon-ops ledger verify``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.ledger.reader import segments
+from carbon_ops.ledger.verify import verify_ledger
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SEGMENTS_WORTH_A_PROCESS = 64  # below, starting processes costs more than it saves
+
+
+def seconds(text: str | None) -> float | None:
+    """Read a duration like 90, 90s, 15m, 2h or 7d [s].
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if text is None:
+        return None
+    unit = _UNITS.get(text[-1:])
+    try:
+        value = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InvalidInputError(f"{text!r} is no duration like 90s, 15m, 2h or 7d")
+    return value
+
+
+def read_vkeys(given: tuple[str, ...], files: tuple[str, ...]) -> list[str]:
+    """Return the keys given as text and those in files, one a line, # for comments.
+
+    Raises:
+        InvalidInputError: a file cannot be read.
+    """
+    keys = list(given)
+    for name in files:
+        try:
+            with open(name, encoding="utf-8") as file:
+                lines = [line.strip() for line in file.read(1 << 20).splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError(
+                f"cannot read the keys in {name}: {error}"
+            ) from error
+        keys += [line for line in lines if line and not line.startswith("#")]
+    return keys
+
+
+def processes(path: str, jobs: int | None) -> int:
+    """Return how many processes to use: as told, or the CPUs, if there is work."""
+    if jobs is not None:
+        return jobs
+    try:
+        found = len(segments(path))
+    except OSError:
+        return 1
+    if found < _SEGMENTS_WORTH_A_PROCESS:
+        return 1
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+@contextmanager
+def progress_on_terminal() -> Iterator[Callable[[int], None] | None]:
+    """Give a callback that shows records done, where somebody can see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,} records"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verify", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@click.command("verify")
+@click.argument("ledger", type=click.Path())
+@click.option("--vkey", multiple=True, help="Trusted key: the ledger's, a witness's.")
+@click.option("--vkey-file", multiple=True, type=click.Path(), help="Keys, one a line.")
+@click.option("--origin", help="Name the ledger must have (default: the key's name).")
+@click.option(
+    "--anchor",
+    multiple=True,
+    type=click.Path(),
+    help="Checkpoint kept elsewhere that must still hold (`ledger anchor`).",
+)
+@click.option("--min-size", type=int, help="Records known to have been covered.")
+@click.option(
+    "--max-age", help="Greatest age of the newest covered record: 90s, 2h, 7d."
+)
+@click.option("--strict", is_flag=True, help="Records not yet covered are a failure.")
+@click.option("--recompute", is_flag=True, help="Derive every gram anew.")
+@click.option("--links-only", is_flag=True, help="Quick: hashes that link, no more.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Processes (default: CPUs).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(
+    ledger: str,
+    vkey: tuple[str, ...],
+    vkey_file: tuple[str, ...],
+    origin: str | None,
+    anchor: tuple[str, ...],
+    min_size: int | None,
+    max_age: str | None,
+    strict: bool,
+    recompute: bool,
+    links_only: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Check LEDGER, a directory or a file of chained JSON lines; change nothing.
+
+    The key comes from you, never from the ledger. What one look cannot show, a rollback
+    of everything or a second history signed by the key's holder, a checkpoint kept
+    elsewhere shows (--anchor). An unsigned ledger is checked as far as a chain goes:
+    that its end was cut off does not show.
+
+    \b
+    Exit status: 0 OK (records beyond the checkpoint are pending), 1 tampered,
+    2 wrong usage, unreadable, or signed and no --vkey given, 3 torn tail.
+    """
+    with progress_on_terminal() as progress:
+        report = verify_ledger(
+            ledger,
+            vkeys=read_vkeys(vkey, vkey_file),
+            origin=origin,
+            anchor=anchor,
+            min_size=min_size,
+            max_age=seconds(max_age),
+            strict=strict,
+            recompute=recompute,
+            links_only=links_only,
+            jobs=processes(ledger, jobs),
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return report.exit_code
+    code = f" {report.code}" if report.code else ""
+    click.echo(f"{report.verdict}{code}  {report.detail}".rstrip())
+    for line in report.lines:
+        click.echo(f"  {line}")
+    if report.code == "E_KEY_UNKNOWN" and report.verdict == "NOT_CHECKED":
+        click.echo(
+            "Give the ledger's public key with --vkey 'NAME+ID+KEY' or --vkey-file FILE; "
+            "`ledger init` printed it.\nTake it from whoever keeps the ledger, not from "
+            "the ledger itself.",
+            err=True,
+        )
+    return report.exit_code
