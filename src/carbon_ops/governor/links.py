@@ -1,0 +1,333 @@
+"""Two ways to the governor's samples, alike to use: the shared ring, or the socket.
+
+``_socket`` and no ``json`` until a question has to be asked: their fronts would double
+the start-up of a program that only reads the ring.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_NOSIGNAL,
+    SCM_RIGHTS,
+    SO_PEERCRED,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
+from _thread import allocate_lock
+from sys import byteorder
+from time import monotonic_ns
+
+from carbon_ops.errors import GovernorUnavailableError
+from carbon_ops.governor.ring import LostError, RingError, RingReader, time_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carbon_ops.governor.protocol import Reply
+    from carbon_ops.model import Layout, Sample
+
+UNKNOWN_UID = -1
+MAX_REPLY_BYTES = 4 << 20
+_MAP_REQUEST = b'{"v":1,"op":"map"}\n'
+_WIDE_NS = 5_000_000_000
+_SLOP_NS = 1_000_000  # what may lie between clock reads of two CPUs
+
+
+class GoneError(Exception):
+    """This way to the governor has ended; another connection may find a new one."""
+
+
+class RingLink:
+    """Samples read from shared memory; no connection is kept."""
+
+    def __init__(self, ring: RingReader, uid: int) -> None:
+        self.layout: Layout = ring.layout
+        self.uid = uid
+        self._ring = ring
+
+    @property
+    def ended(self) -> bool:
+        """Whether the governor said good-bye."""
+        return self._ring.closed
+
+    def latest(self) -> Sample:
+        """Return the newest sample. Raises GoneError."""
+        try:
+            return self._ring.latest()
+        except LostError as error:
+            raise GoneError(str(error)) from None
+
+    def previous(self, last: Sample) -> Sample | None:
+        """Return the sample before ``last``, None if it is not kept."""
+        try:
+            return self._ring.read(last.sequence - 1) if last.sequence > 1 else None
+        except LostError:
+            return None
+
+    def around(self, t_ns: int) -> Sequence[Sample]:
+        """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
+        near = self._ring.around(t_ns)
+        return near if _all_fresh(near) else self._all()
+
+    def _all(self) -> Sequence[Sample]:
+        found = []
+        for sequence in range(self._ring.oldest, self._ring.newest + 1):
+            try:
+                found.append(self._ring.read(sequence))
+            except LostError:  # overwritten meanwhile: only ever the oldest
+                found.clear()
+        return found
+
+    def close(self) -> None:
+        """Let go of the memory, once no other thread reads it any more."""
+        # Nothing to do: the mapping goes with the last reference to it.
+
+
+class SocketLink:
+    """Samples asked for one by one, where memory cannot be shared."""
+
+    def __init__(self, connection: socket, uid: int) -> None:
+        self.uid = uid
+        self.ended = False
+        self._socket = connection
+        self._lock = allocate_lock()
+        before = monotonic_ns()
+        reply = self._ask("hello")
+        after = monotonic_ns()
+        from carbon_ops.governor.protocol import HelloReply
+
+        if not isinstance(reply, HelloReply):
+            raise GoneError(f"an unexpected answer to hello: {reply}")
+        if not before - _SLOP_NS <= reply.monotonic_ns <= after + _SLOP_NS:
+            raise GovernorUnavailableError(
+                "protocol",
+                "the governor's CLOCK_MONOTONIC is not this process's "
+                f"({reply.monotonic_ns} against {after} ns)",
+                hint="One of the two runs in a time namespace of its own; see "
+                "time_namespaces(7).",
+            )
+        self.layout: Layout = reply.layout
+
+    def latest(self) -> Sample:
+        """Return the newest sample. Raises GoneError."""
+        from carbon_ops.governor.protocol import SnapshotReply
+
+        reply = self._ask("snapshot")
+        if not isinstance(reply, SnapshotReply):
+            raise GoneError(f"an unexpected answer to snapshot: {reply}")
+        self._same(reply.instance_id)
+        return reply.sample
+
+    def previous(self, last: Sample) -> Sample | None:
+        """Return the sample before ``last``, None if it is not kept."""
+        t_ns = last.monotonic_ns - 1
+        found = self._series(t_ns, t_ns)
+        return found[0] if found and found[0].sequence == last.sequence - 1 else None
+
+    def around(self, t_ns: int) -> Sequence[Sample]:
+        """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
+        near = self._series(t_ns, t_ns)
+        if not near or near[0].monotonic_ns > t_ns:
+            raise LostError("before the oldest sample")
+        if len(near) == 1:  # the newest: its power needs the one before it
+            earlier = self.previous(near[0])
+            near = near if earlier is None else (earlier, *near)
+        if _all_fresh(near):
+            return near
+        return self._series(max(0, t_ns - _WIDE_NS), t_ns)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _series(self, t0_ns: int, t1_ns: int) -> Sequence[Sample]:
+        from carbon_ops.governor.protocol import SeriesReply
+
+        reply = self._ask("series", t0_ns, t1_ns)
+        if not isinstance(reply, SeriesReply):
+            raise GoneError(f"an unexpected answer to series: {reply}")
+        self._same(reply.instance_id)
+        return reply.samples
+
+    def _same(self, instance_id: str) -> None:
+        if instance_id != self.layout.instance_id:
+            raise GoneError("the governor is another instance now")
+
+    def _ask(
+        self, op: str, t0_ns: int | None = None, t1_ns: int | None = None
+    ) -> Reply:
+        from carbon_ops.governor import protocol
+
+        request = protocol.encode_request(protocol.Request(op, t0_ns, t1_ns))
+        with self._lock:
+            try:
+                self._socket.sendall(request, MSG_NOSIGNAL)
+                line = read_line(self._socket)
+            except TimeoutError:
+                raise hung() from None
+            except OSError as error:
+                raise GoneError(error.strerror or str(error)) from None
+        try:
+            return protocol.decode_reply(line)
+        except protocol.ProtocolError as error:
+            raise not_ours(str(error)) from None
+
+
+Link = RingLink | SocketLink
+
+
+def connect(path: str, timeout_s: float) -> Link:
+    """Return the best way to the governor at ``path``.
+
+    Raises:
+        GovernorUnavailableError: there is none; the reason says in which way.
+    """
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    kept = False
+    try:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(path)
+            uid = _creator(connection)
+            ring = _ask_for_ring(connection)
+            if ring is not None and ring.time_namespace == time_namespace():
+                return RingLink(ring, uid)
+            link = SocketLink(connection, uid)  # checks the clock, too
+            if ring is not None:
+                return RingLink(ring, uid)
+            kept = True
+            return link
+        except GoneError as error:
+            raise GovernorUnavailableError(
+                "refused", f"the governor at {path} hung up: {error}", hint=_TRY_DOCTOR
+            ) from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise _unreachable(path, error) from None
+    finally:
+        if not kept:
+            connection.close()
+
+
+def _ask_for_ring(connection: socket) -> RingReader | None:
+    """Return the ring, or None where it is not on offer or not to be trusted."""
+    connection.sendall(_MAP_REQUEST, MSG_NOSIGNAL)
+    data, ancillary, _, _ = connection.recvmsg(4_096, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+    descriptor = -1
+    for level, kind, payload in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS and len(payload) >= 4:
+            descriptor = int.from_bytes(payload[:4], byteorder)
+    try:
+        if not data.endswith(b"\n"):
+            read_line(connection)  # the rest of the reply to ``map``
+    except BaseException:
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise
+    if descriptor < 0:
+        return None
+    try:
+        return RingReader(descriptor)
+    except RingError:
+        return None
+
+
+def read_line(connection: socket) -> bytes:
+    """Return one line. Raises OSError, GoneError at the end, reason protocol if long."""
+    parts = []
+    size = 0
+    while True:
+        data = connection.recv(65_536)
+        if not data:
+            raise GoneError("end of stream")
+        parts.append(data)
+        size += len(data)
+        if data.endswith(b"\n"):
+            return b"".join(parts)
+        if size > MAX_REPLY_BYTES:
+            raise not_ours(f"a reply longer than {MAX_REPLY_BYTES} bytes")
+
+
+def _all_fresh(samples: Sequence[Sample]) -> bool:
+    return all(totals.fresh for sample in samples for totals in sample.totals)
+
+
+def _creator(connection: socket) -> int:
+    """Return the uid that created the socket, -1 where it has no number here.
+
+    In a user namespace every unmapped user shows as the one overflow uid, which must
+    not be taken for the user who really has that number: ``user_namespaces(7)``.
+    """
+    raw = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)
+    uid = int.from_bytes(raw[4:8], byteorder)
+    return UNKNOWN_UID if uid != 0 and uid == overflow_uid() else uid
+
+
+def overflow_uid() -> int | None:
+    """Return the uid that hides others here; None where every uid has a mapping."""
+    try:
+        with open("/proc/self/uid_map", "rb") as file:
+            if file.read().split() == [b"0", b"0", b"4294967295"]:
+                return None
+        with open("/proc/sys/kernel/overflowuid", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 65_534  # the kernel's default
+
+
+# --- what went wrong ----------------------------------------------------------------
+
+_TRY_DOCTOR = "`carbon-ops doctor` tells what is missing."
+_REASONS = {
+    errno.ENOENT: "no_socket",
+    errno.ENOTDIR: "no_socket",
+    errno.ELOOP: "no_socket",
+    errno.ENAMETOOLONG: "no_socket",
+    errno.EACCES: "permission_denied",
+    errno.EPERM: "permission_denied",
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "refused",
+    errno.EPIPE: "refused",
+    errno.EAGAIN: "refused",  # its queue of connections is full
+    errno.EPROTOTYPE: "protocol",
+}
+_HINTS = {
+    "no_socket": "Start the governor: `sudo systemctl start carbon-governor`, or "
+    "`carbon-governor --rapl-mode=simulated --socket=PATH` to try things out.",
+    "permission_denied": "Join the group that may read energy: `sudo usermod -aG "
+    "carbon-users $USER`, then log in again.",
+    "refused": "It may be starting, stopping or full. " + _TRY_DOCTOR,
+    "protocol": "Something else may be listening there, or another version.",
+}
+
+
+def _unreachable(path: str, error: OSError | ValueError) -> GovernorUnavailableError:
+    if isinstance(error, TimeoutError):
+        return hung()
+    # Python's own "AF_UNIX path too long" is an OSError without a number.
+    number = getattr(error, "errno", None)
+    reason = "no_socket" if number is None else _REASONS.get(number, "refused")
+    said = getattr(error, "strerror", None) or str(error)
+    return GovernorUnavailableError(
+        reason, f"no governor at {path}: {said}", hint=_HINTS[reason]
+    )
+
+
+def hung() -> GovernorUnavailableError:
+    """The governor accepts, and says nothing."""
+    return GovernorUnavailableError(
+        "stale", "the governor does not answer in time", hint=_TRY_DOCTOR
+    )
+
+
+def not_ours(said: str) -> GovernorUnavailableError:
+    """The other end speaks something else."""
+    return GovernorUnavailableError(
+        "protocol", f"not a reply of this protocol: {said}", hint=_HINTS["protocol"]
+    )

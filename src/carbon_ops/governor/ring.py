@@ -1,0 +1,371 @@
+"""The last samples in shared memory, so that reading them costs the governor nothing.
+
+One writer, any number of readers, no lock. A slot carries its sequence number and a CRC
+over everything else in it: a reader that meets a half-written slot sees that and looks
+again. The memory is sealed before its descriptor leaves the process, because a reader
+could otherwise reopen it for writing through ``/proc/self/fd``, whatever its mode.
+
+Layout, little-endian::
+
+    header   0  8s   magic            24  Q  newest sequence, 0 before the first
+             8  I    header bytes     32  Q  1 once the writer has stopped
+            12  I    slot bytes       40  Q  inode of the writer's time namespace
+            16  I    slots            48  I  bytes of what follows   52  I  its CRC-32
+            20  I    zones            56  .. the layout (see ``pack_layout``)
+    slot     0  Q sequence, Q monotonic_ns, Q read_ns, Q boottime_ns, q wall_ns,
+                Q host_busy_ns, Q late_ticks, Q missed_ticks
+            64  per zone: Q total_uj, Q slack_uj, I wraps, I gaps, I resets,
+                I failures, B fresh, 7 bytes of nothing
+            ..  I CRC-32 of the slot so far, 4 bytes of nothing
+
+Sources: ``memfd_create(2)``, ``fcntl(2)`` "File Sealing"; F_SEAL_FUTURE_WRITE since
+Linux 5.1 (``include/uapi/linux/fcntl.h``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from struct import Struct
+from typing import cast
+from zlib import crc32
+
+from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carbon_ops.model import SourceName, ZoneKind
+
+MAGIC = b"COPSRNG1"
+SLOTS = 600  # a minute at 10 Hz
+
+# linux/fcntl.h; the fcntl module names the first five from 3.8, the last from 3.13.
+_ADD_SEALS, _GET_SEALS = 1033, 1034
+_SEAL, _SHRINK, _GROW, _FUTURE_WRITE = 0x01, 0x02, 0x04, 0x10
+SEALS = _SEAL | _SHRINK | _GROW | _FUTURE_WRITE
+
+_HEADER = Struct("<8s4I")
+_U64 = Struct("=Q")  # native, so that one store writes it on every platform we know
+_NEWEST, _CLOSED, _TIME_NS, _LAYOUT = 24, 32, 40, 48
+_TEXT = Struct("<2I")
+_FIXED = Struct("<QQQQqQQQ")
+_ZONE = Struct("<QQIIIIB7x")
+_CRC = Struct("<I4x")
+_RUN = Struct("<QqbI")
+_RUN_ZONE = Struct("<iBQQQd")
+_MAX_BYTES = 64 << 20
+_PAGE = 4_096
+_TRIES = 20  # a writer needs microseconds for a slot; twenty looks outlast it
+
+
+class RingError(Exception):
+    """The memory is not a ring of this format, is not sealed, or cannot be read."""
+
+
+class LostError(Exception):
+    """The sample asked for is no longer, or not yet, in the ring."""
+
+
+# --- the layout as bytes ------------------------------------------------------------
+
+
+def pack_layout(layout: Layout) -> bytes:
+    """Return ``layout`` as bytes; text is UTF-8 behind its length, without JSON.
+
+    A measured program that only reads the ring then never loads a JSON parser.
+    """
+    filtered = -1 if layout.filtered is None else int(layout.filtered)
+    parts = [
+        _RUN.pack(
+            layout.interval_ns, layout.started_wall_ns, filtered, len(layout.zones)
+        ),
+        *map(_text_out, (layout.instance_id, layout.boot_id, layout.source)),
+    ]
+    for zone in layout.zones:
+        package = -1 if zone.package is None else zone.package
+        parts += map(_text_out, (zone.key, zone.name, zone.kind, zone.why))
+        parts.append(
+            _RUN_ZONE.pack(
+                package, zone.counted, *zone.unit, zone.wrap_ticks, zone.bound_w
+            )
+        )
+    return b"".join(parts)
+
+
+def unpack_layout(data: bytes) -> Layout:
+    """Return the layout that :func:`pack_layout` made ``data`` from.
+
+    Raises:
+        RingError: ``data`` is something else.
+    """
+    try:
+        interval, started, filtered, count = _RUN.unpack_from(data)
+        at = _RUN.size
+        texts: list[str] = []
+
+        def texts_in(number: int) -> None:
+            nonlocal at
+            texts.clear()
+            for _ in range(number):
+                end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+                if end > len(data):
+                    raise RingError("the layout is cut short")
+                texts.append(data[at + 4 : end].decode())
+                at = end
+
+        texts_in(3)
+        instance_id, boot_id, source = texts
+        zones = []
+        for _ in range(count):
+            texts_in(4)
+            package, counted, over, under, wrap, bound = _RUN_ZONE.unpack_from(data, at)
+            at += _RUN_ZONE.size
+            key, name, kind, why = texts
+            zones.append(
+                Zone(
+                    key,
+                    name,
+                    cast("ZoneKind", kind),
+                    None if package < 0 else package,
+                    bool(counted),
+                    why,
+                    (over, under),
+                    wrap,
+                    bound,
+                )
+            )
+    except (struct.error, UnicodeDecodeError) as error:
+        raise RingError(f"not a layout: {error}") from None
+    return Layout(
+        instance_id,
+        boot_id,
+        cast("SourceName", source),
+        interval,
+        tuple(zones),
+        None if filtered < 0 else bool(filtered),
+        started,
+    )
+
+
+def _text_out(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(4, "little") + data
+
+
+# --- one slot -----------------------------------------------------------------------
+
+
+def pack_sample(sample: Sample) -> bytes:
+    """Return ``sample`` as the bytes of one slot."""
+    body = _FIXED.pack(*sample[:8]) + b"".join(
+        [_ZONE.pack(*totals) for totals in sample.totals]
+    )
+    return body + _CRC.pack(crc32(body))
+
+
+def unpack_sample(slot: bytes) -> Sample | None:
+    """Return the sample in ``slot``, or None if it was being written."""
+    end = len(slot) - 8
+    if crc32(slot[:end]) != int.from_bytes(slot[end : end + 4], "little"):
+        return None
+    zones = [
+        ZoneTotals(total, slack, wraps, gaps, resets, failures, fresh == 1)
+        for total, slack, wraps, gaps, resets, failures, fresh in _ZONE.iter_unpack(
+            slot[_FIXED.size : end]
+        )
+    ]
+    return Sample._make((*_FIXED.unpack_from(slot), tuple(zones)))
+
+
+# --- the two ends -------------------------------------------------------------------
+
+
+class RingWriter:
+    """The governor's end. :attr:`fd` may be handed to anybody once the ring is made."""
+
+    def __init__(self, layout: Layout, slots: int = SLOTS) -> None:
+        """Make and seal the memory.
+
+        Raises:
+            OSError: the kernel has no memfd or cannot seal it; do without a ring then.
+        """
+        text = pack_layout(layout)
+        head = -(-(_LAYOUT + 8 + len(text)) // _PAGE) * _PAGE
+        self._slot = _FIXED.size + _ZONE.size * len(layout.zones) + _CRC.size
+        self._slots, self._head = slots, head
+        self.size = -(-(head + slots * self._slot) // _PAGE) * _PAGE
+        self.fd = os.memfd_create(
+            "carbon-ops-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        )
+        try:
+            os.ftruncate(self.fd, self.size)
+            self._map = mmap.mmap(self.fd, self.size)
+            fcntl.fcntl(self.fd, _ADD_SEALS, SEALS)
+        except OSError:
+            os.close(self.fd)
+            raise
+        _HEADER.pack_into(
+            self._map, 0, MAGIC, head, self._slot, slots, len(layout.zones)
+        )
+        _U64.pack_into(self._map, _TIME_NS, time_namespace())
+        _TEXT.pack_into(self._map, _LAYOUT, len(text), crc32(text))
+        self._map[_LAYOUT + 8 : _LAYOUT + 8 + len(text)] = text
+
+    def write(self, sample: Sample) -> None:
+        """Put ``sample`` where the oldest one was."""
+        at = self._head + sample.sequence % self._slots * self._slot
+        self._map[at : at + self._slot] = pack_sample(sample)
+        _U64.pack_into(self._map, _NEWEST, sample.sequence)
+
+    def close(self) -> None:
+        """Tell the readers that nothing will follow, and let go of the memory."""
+        _U64.pack_into(self._map, _CLOSED, 1)
+        self._map.close()
+        os.close(self.fd)
+
+
+class RingReader:
+    """A client's end. Closes ``fd``; holds only the mapping, which survives a fork."""
+
+    __slots__ = ("_head", "_map", "_slot", "_slots", "layout", "time_namespace")
+
+    def __init__(self, fd: int) -> None:
+        """Check the seals and the format, then map the memory read-only.
+
+        Raises:
+            RingError: not sealed against change of size and against other writers, or
+                not this format. Unsealed memory could fault or lie; it is not mapped.
+        """
+        try:
+            if fcntl.fcntl(fd, _GET_SEALS) & SEALS != SEALS:
+                raise RingError("the memory is not sealed")
+            size = os.fstat(fd).st_size
+            if not _PAGE <= size <= _MAX_BYTES:
+                raise RingError(f"a ring of {size} bytes")
+            self._map = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+        except OSError as error:
+            raise RingError(f"cannot map the ring: {error.strerror}") from error
+        finally:
+            os.close(fd)
+        magic, head, slot, slots, zones = _HEADER.unpack_from(self._map)
+        length, check = _TEXT.unpack_from(self._map, _LAYOUT)
+        if (
+            magic != MAGIC
+            or slot != _FIXED.size + _ZONE.size * zones + _CRC.size
+            or not 0 < slots <= size
+            or head + slot * slots > size
+            or _LAYOUT + 8 + length > head
+        ):
+            raise RingError("the memory is not a ring of this version")
+        text = self._map[_LAYOUT + 8 : _LAYOUT + 8 + length]
+        if crc32(text) != check:
+            raise RingError("the layout's check sum is wrong")
+        self.layout = unpack_layout(text)
+        if len(self.layout.zones) != zones:
+            raise RingError("the layout names another number of zones")
+        (self.time_namespace,) = _U64.unpack_from(self._map, _TIME_NS)
+        self._head, self._slot, self._slots = head, slot, slots
+
+    @property
+    def closed(self) -> bool:
+        """Whether the writer said that it stopped."""
+        return self._map[_CLOSED] != 0
+
+    @property
+    def newest(self) -> int:
+        """The sequence number of the newest sample."""
+        sequence: int = _U64.unpack_from(self._map, _NEWEST)[0]
+        return sequence
+
+    @property
+    def oldest(self) -> int:
+        """The oldest sequence number that is safe to ask for just now.
+
+        The slot after the newest is about to be overwritten, so it does not count.
+        """
+        return max(1, self.newest - self._slots + 2)
+
+    def read(self, sequence: int) -> Sample:
+        """Return sample number ``sequence``.
+
+        Raises:
+            LostError: it has been overwritten, or was never written.
+        """
+        at = self._head + sequence % self._slots * self._slot
+        for _ in range(_TRIES):
+            sample = unpack_sample(self._map[at : at + self._slot])
+            if sample is not None:
+                if sample.sequence == sequence:
+                    return sample
+                break
+        raise LostError(f"sample {sequence} is not in the ring")
+
+    def latest(self) -> Sample:
+        """Return the newest sample.
+
+        Raises:
+            LostError: there is none yet, or the memory is being scribbled over.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self.read(self.newest)
+            except LostError:
+                continue  # the writer went round or was half-way; look again
+        raise LostError("no sample")
+
+    def around(self, t_ns: int) -> tuple[Sample, ...]:
+        """Return the samples on both sides of ``t_ns``, oldest first.
+
+        The last two where ``t_ns`` lies after the newest; one alone where there is
+        only one.
+
+        Raises:
+            LostError: ``t_ns`` lies before the oldest sample kept.
+        """
+        last = self.latest()
+        low, high = self.oldest, last.sequence
+        if t_ns >= last.monotonic_ns or low >= high:
+            if t_ns < last.monotonic_ns:
+                raise LostError("before the oldest sample")
+            return (self.read(high - 1), last) if high > low else (last,)
+        for first in self._guesses(t_ns, last, low):
+            left = self.read(first)
+            if left.monotonic_ns <= t_ns:
+                right = self.read(first + 1)
+                if t_ns < right.monotonic_ns:
+                    return left, right
+        if self.read(low).monotonic_ns > t_ns:
+            raise LostError("before the oldest sample")
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.read(middle).monotonic_ns <= t_ns:
+                low = middle
+            else:
+                high = middle
+        return self.read(low), self.read(high)
+
+    def _guesses(self, t_ns: int, last: Sample, low: int) -> Iterator[int]:
+        """Yield where the sample before ``t_ns`` is if none was missed, and its like."""
+        back = (last.monotonic_ns - t_ns) // self.layout.interval_ns
+        for guess in (last.sequence - back - 1, last.sequence - back):
+            if low <= guess < last.sequence:
+                yield guess
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._map.close()
+
+
+def time_namespace() -> int:
+    """Return what tells time namespaces apart (0 where there are none).
+
+    Inside another one CLOCK_MONOTONIC may be shifted: ``time_namespaces(7)``.
+    """
+    try:
+        return os.stat("/proc/self/ns/time").st_ino
+    except OSError:
+        return 0
