@@ -78,7 +78,9 @@ class Edge(NamedTuple):
     busy_ns: int  # host busy CPU time, interpolated
     sample: Sample  # the newest sample at or before the instant (for counts)
     extrapolated: bool
-    after: Sample | None = None  # the first sample past the instant; None: there is none
+    after: Sample | None = (
+        None  # the first sample past the instant; None: there is none
+    )
 
 
 class ZoneEnergy(NamedTuple):
