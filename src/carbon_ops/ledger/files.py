@@ -1,0 +1,265 @@
+"""The files of a ledger: read whole, replaced whole, never changed in place.
+
+A file appears under its name only after its bytes are on the disk: temporary file,
+``fsync``, ``os.replace``, ``fsync`` of the directory. Every call works relative to the
+directory's descriptor, so a directory that is moved or swapped for a symbolic link under
+a running writer cannot lead it elsewhere, and one that is deleted gives an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import NamedTuple
+
+from carbon_ops.errors import LedgerError
+
+LOCK = "LOCK"
+ACTIVE = "active.jsonl"
+CHECKPOINT = "checkpoint"
+FRONTIER = "frontier"
+MAX_FILE_BYTES = 1 << 28  # 256 MiB: 4,096 records of the longest kind
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class SyncFailedError(OSError):
+    """The new file stands under its name, but the disk did not confirm it."""
+
+
+class Held(NamedTuple):
+    """A file as it was seen, with its descriptor kept open.
+
+    While it is open its inode number cannot be given to another file, so equal identity
+    means the same file.
+    """
+
+    descriptor: int
+    identity: tuple[int, int, int, int]  # device, inode, size, mtime [ns]
+
+
+def segment_name(first: int) -> str:
+    """Return the name of the sealed segment that begins with record ``first``."""
+    return f"seg-{first:020d}.jsonl"
+
+
+def tree_name(first: int) -> str:
+    """Return the name of the file of subtree hashes that begins with ``first``."""
+    return f"tree-{first:020d}"
+
+
+def segment_start(name: str) -> int | None:
+    """Return the first record's number in a segment of this name; None for others."""
+    digits = name[4:24]
+    if name == f"seg-{digits}.jsonl" and len(digits) == 20 and digits.isdecimal():
+        return int(digits) if digits.isascii() else None
+    return None
+
+
+def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+class Directory:
+    """A ledger's directory, open."""
+
+    def __init__(self, path: str) -> None:
+        """Open the directory at ``path``.
+
+        Raises:
+            LedgerError: nothing there, a file, a symbolic link, or no permission.
+        """
+        self.path = path
+        self.descriptor = -1
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            raise LedgerError(
+                f"no ledger at {path}",
+                hint="`carbon-ops ledger init` makes one.",
+            ) from None
+        except OSError as error:
+            raise _not_a_directory(path, error) from error
+        state = os.fstat(self.descriptor)
+        # Root writing into somebody's ledger leaves the files to that somebody.
+        foreign = os.geteuid() == 0 and state.st_uid != 0
+        self._owner = (state.st_uid, state.st_gid) if foreign else None
+
+    def reopen(self) -> None:
+        """Get a descriptor of our own after a fork: a lock belongs to a descriptor."""
+        inherited = self.descriptor
+        self.descriptor = os.open(
+            ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inherited
+        )
+        os.close(inherited)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def names(self) -> list[str]:
+        return os.listdir(self.descriptor)
+
+    def state(self, name: str) -> os.stat_result | None:
+        """Return the file's status, a link's own; None where nothing has the name."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def unchanged(self, name: str, held: Held | None) -> bool:
+        """Say whether ``name`` is still the very file that ``held`` saw."""
+        state = self.state(name)
+        if state is None or held is None:
+            return state is None and held is None
+        return _identity(state) == held.identity
+
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        """Return the file's bytes; None where nothing has the name.
+
+        Raises:
+            LedgerError: a symbolic link, not a regular file, or more than ``limit``.
+        """
+        found = self.hold(name, limit)
+        if found is None:
+            return None
+        os.close(found[1].descriptor)
+        return found[0]
+
+    def hold(self, name: str, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Held] | None:
+        """Return the file's bytes and keep it open; see :meth:`read`."""
+        try:
+            descriptor = os.open(name, _READ, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LedgerError(
+                f"cannot read {name} of the ledger {self.path}: {error.strerror}",
+                hint="Files of a ledger are never symbolic links.",
+            ) from error
+        try:
+            state = os.fstat(descriptor)
+            self._check_file(name, state, limit)
+            data = os.read(descriptor, state.st_size + 1)
+            while len(data) < state.st_size:
+                more = os.read(descriptor, state.st_size - len(data))
+                if not more:
+                    break
+                data += more
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return data, Held(descriptor, _identity(state))
+
+    def replace(self, name: str, data: bytes) -> Held:
+        """Give ``name`` these bytes, durably, or leave everything as it was.
+
+        Returns:
+            The new file, still open; the caller closes it.
+
+        Raises:
+            SyncFailedError: the file was replaced, the directory's ``fsync`` failed.
+            OSError: anything before; the old file stands, the temporary one is gone.
+        """
+        temporary = f"{name}.tmp.{os.getpid()}"
+        descriptor = self._create(temporary)
+        try:
+            if self._owner is not None:
+                os.fchown(descriptor, *self._owner)
+            view = memoryview(data)
+            while view:  # a disk that fills up shows as a short write first
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+            held = Held(descriptor, _identity(os.fstat(descriptor)))
+            here = self.descriptor
+            os.replace(temporary, name, src_dir_fd=here, dst_dir_fd=here)
+        except BaseException:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=self.descriptor)
+            raise
+        try:
+            self.sync()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return held
+
+    def seal(self, held: Held, first: int) -> None:
+        """Rename the full active file, ``held``, to its segment's name, durably.
+
+        Raises:
+            FileExistsError: a segment of that name is there already.
+            SyncFailedError: renamed, but the directory's ``fsync`` failed.
+            OSError: nothing was renamed.
+        """
+        name = segment_name(first)
+        if self.state(name) is not None:
+            raise FileExistsError(17, f"{name} exists beside a full {ACTIVE}")
+        here = self.descriptor
+        with contextlib.suppress(PermissionError):  # another writer's file: mode stays
+            os.fchmod(held.descriptor, 0o444)
+        os.rename(ACTIVE, name, src_dir_fd=here, dst_dir_fd=here)
+        self.sync()
+
+    def sync(self) -> None:
+        """Make the directory's entries durable."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise SyncFailedError(error.errno, error.strerror) from error
+
+    def remove_stale(self) -> None:
+        """Remove temporary files of processes that are gone. Call it under the lock."""
+        for name in self.names():
+            _, mark, owner = name.rpartition(".tmp.")
+            if not mark or not owner.isdecimal() or not _gone(int(owner)):
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self.descriptor)
+
+    def _check_file(self, name: str, state: os.stat_result, limit: int) -> None:
+        if not stat.S_ISREG(state.st_mode):
+            raise LedgerError(f"{name} of the ledger {self.path} is no plain file")
+        if state.st_size > limit:
+            raise LedgerError(
+                f"{name} of the ledger {self.path} holds {state.st_size} bytes, "
+                f"more than {limit}"
+            )
+
+    def _create(self, temporary: str) -> int:
+        try:
+            return os.open(temporary, _CREATE, 0o640, dir_fd=self.descriptor)
+        except FileExistsError:  # left by a dead process that had our number
+            os.unlink(temporary, dir_fd=self.descriptor)
+            return os.open(temporary, _CREATE, 0o640, dir_fd=self.descriptor)
+
+
+def _gone(process: int) -> bool:
+    if process == os.getpid():
+        return True  # under the lock nobody is writing, this process included
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _not_a_directory(path: str, error: OSError) -> LedgerError:
+    if os.path.islink(path):
+        return LedgerError(
+            f"{path} is a symbolic link; a ledger is opened by its own path",
+            hint=f"Give {os.path.realpath(path)} instead.",
+        )
+    if os.path.exists(path) and not os.path.isdir(path):
+        return LedgerError(
+            f"{path} is a file; a ledger is a directory",
+            hint="A plain chain of JSON lines can be verified, but not appended to.",
+        )
+    return LedgerError(f"cannot open the ledger {path}: {error.strerror}")
