@@ -12,7 +12,7 @@ Policies
 from __future__ import annotations
 
 from itertools import pairwise
-from math import exp, log, sqrt
+from math import exp, log
 from typing import NamedTuple
 
 # Relative standard uncertainty of a share by CPU time on a host that others use too:
@@ -132,8 +132,3 @@ def short_cv(duration_ns: int, interval_ns: int) -> float:
             step = log(length / x0) / log(x1 / x0)
             return exp(log(y0) + step * log(y1 / y0)) / _P95
     return _SHORT[-1][1] * _SHORT[-1][0] / length / _P95
-
-
-def root_sum_squares(*terms: float) -> float:
-    """Return independent standard uncertainties combined (JCGM 100:2008, 5.1.2)."""
-    return sqrt(sum(term * term for term in terms))

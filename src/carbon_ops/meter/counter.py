@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
 INTERVAL_NS = 100_000_000  # of a governor that does not say
-_SLOW_NS = 50_000_000  # an answer that took longer than this is not asked for again
-_REST_NS = 10_000_000_000  # ... for this long
 
 
 class HostMark(NamedTuple):
@@ -88,8 +86,6 @@ class HostCounter:
         self._socket = socket or os.environ.get("CARBON_OPS_SOCKET") or DEFAULT_SOCKET
         self._model_on = model_on
         self._model: modelled.CpuModel | None = None  # found when first needed
-        self._rest_until_ns = 0
-        self._rest_reason: Reason = "stale"
         self.cpus = os.cpu_count() or 1
 
     def mark(self) -> HostMark:
@@ -97,11 +93,10 @@ class HostCounter:
         sample = origin = reason = busy = None
         began = monotonic_ns()
         try:
-            source = self._find(began)
+            source = self._find()
             sample, origin = source.mark(), source.origin
         except GovernorUnavailableError as error:
             reason = _known(error.reason)
-            self._note_slow(began, reason)
             busy = host_busy_ns()
         return HostMark(began, sample, origin, reason, busy)
 
@@ -109,17 +104,11 @@ class HostCounter:
         """Return the host's energy from ``mark`` to ``t1_ns``. Never raises."""
         reason = mark.reason
         if mark.sample is not None:
-            began = monotonic_ns()
             try:
                 return self._measured(mark, mark.sample, t1_ns, settle)
             except GovernorUnavailableError as error:
                 reason = _known(error.reason)
-                self._note_slow(began, reason)
         return self._modelled(mark, t1_ns, reason)
-
-    def forget(self) -> None:
-        """Drop the connection without a word on it, as a forked child has to."""
-        self._source = self._given
 
     def close(self) -> None:
         """Close the connection to the governor."""
@@ -127,11 +116,7 @@ class HostCounter:
             self._source.close()
             self._source = self._given
 
-    def _find(self, now_ns: int) -> EnergySource:
-        if now_ns < self._rest_until_ns:
-            raise GovernorUnavailableError(
-                self._rest_reason, "the governor was too slow a moment ago"
-            )
+    def _find(self) -> EnergySource:
         if self._source is None:
             try:
                 os.stat(self._socket)
@@ -148,16 +133,10 @@ class HostCounter:
             self._source = GovernorClient(self._socket)
         return self._source
 
-    def _note_slow(self, began_ns: int, reason: Reason) -> None:
-        now = monotonic_ns()
-        if now - began_ns > _SLOW_NS:
-            self._rest_until_ns = now + _REST_NS
-            self._rest_reason = reason
-
     def _measured(
         self, mark: HostMark, sample: Sample, t1_ns: int, settle: bool
     ) -> Host:
-        source = self._find(monotonic_ns())
+        source = self._find()
         window = source.window(sample, mark.at_ns, t1_ns, settle=settle)
         if source.origin != mark.origin:
             raise GovernorUnavailableError(
@@ -173,6 +152,7 @@ class HostCounter:
             cpu,
             dram,
             window.host_busy_ns,
+            t1_ns - mark.at_ns,
             source.origin,
             dram_reason=None if dram else "no_dram_zone",
             interval_ns=INTERVAL_NS,
@@ -210,6 +190,7 @@ class HostCounter:
             cpu,
             None,
             busy,
+            t1_ns - mark.at_ns,
             model_cv=model.cv if model is not None and cpu is not None else None,
             cpu_reason=cpu_reason,
             dram_reason="no_counter",

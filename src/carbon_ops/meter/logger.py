@@ -104,7 +104,7 @@ class EnergyLogger:
         if idle_w is not None and not 0 <= idle_w < 1e6:
             raise InvalidInputError(f"idle_w must be watts, 0 or more, got {idle_w}")
         self._policy: Policy = policy
-        self._baseline = metric.Baseline(cpu_w=idle_w)
+        self._baseline = metric.Baseline(idle_w)
         self._clock = clock_of(scope)
         self._counter = HostCounter(source, socket, model_on=model == "on")
         self._writer: Writer | None = None
@@ -129,7 +129,6 @@ class EnergyLogger:
         pid = os.getpid()
         if pid == self._pid:
             return
-        self._counter.forget()
         if self._writer is not None:
             self._writer.forget()
         self._summary = Summary()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from typing import Any, Literal, NamedTuple
 
 from carbon_ops.clock import rfc3339
@@ -11,8 +11,8 @@ from carbon_ops.model import (
     METRIC_SCHEMA,
     AttributionMode,
     Component,
+    Components,
     ComponentSource,
-    Energy,
     Gpu,
     HostEnergy,
     Memory,
@@ -38,6 +38,14 @@ class Domain(NamedTuple):
     high: int
 
 
+class Pinned(NamedTuple):
+    """The packages a task may run on, when those are not all of them."""
+
+    domain: Domain
+    busy_ns: int  # busy CPU time of their CPUs
+    part_of_packages: float  # how many of the host's packages, as a fraction
+
+
 class Host(NamedTuple):
     """What is known about the host's energy during one span."""
 
@@ -47,7 +55,9 @@ class Host(NamedTuple):
     cpu: Domain | None
     dram: Domain | None
     busy_ns: int | None
+    duration_ns: int
     origin: Origin | None = None
+    pinned: Pinned | None = None
     model_cv: float | None = None  # set when `cpu` is a model of load
     cpu_reason: str | None = None
     dram_reason: str | None = None
@@ -65,6 +75,9 @@ class Baseline(NamedTuple):
 
     cpu_w: float | None = None
     dram_w: float | None = None
+
+
+UNMEASURED = Baseline()
 
 
 class Task(NamedTuple):
@@ -98,10 +111,66 @@ def missing(reason: str | None) -> Component:
     return Component(j=None, source="none", uncertainty_j=None, reason=reason)
 
 
-def _bounded(domain: Domain, part: int, whole: int) -> list[float]:
-    low = attribution.share(domain.low, part, whole)
-    high = attribution.share(domain.high, part, whole)
-    return [joules(low), joules(high)]
+class _Part(NamedTuple):
+    """One component of the host, divided."""
+
+    component: Component
+    split: attribution.Split | None = None
+    common_j: float = 0.0
+    single_j: float = 0.0
+    low: int = 0
+    high: int = 0
+
+
+def _divide(
+    host: Host,
+    domain: Domain,
+    part: int,
+    whole: int,
+    *,
+    gain_cv: float,
+    duration_ns: int,
+    excluded: bool,
+    idle_w: float | None,
+    short: bool = False,
+) -> _Part:
+    """Give the task its ``part`` of ``whole`` of one component, with its uncertainty.
+
+    What is the same in every span of a run (the counter's gain, the unequal worth of
+    CPU seconds, the model) is kept apart from what is new in each (the edges).
+    """
+    idle_uj = None if idle_w is None else round(idle_w * duration_ns / 1_000)
+    split = attribution.split(
+        domain.total, part, whole, excluded=excluded, idle_uj=idle_uj
+    )
+    if split is None:
+        return _Part(missing("no_idle_baseline"))
+    j = joules(split.task)
+    ratio = part / whole if whole else 0.0
+    if host.model_cv is not None:
+        common, single, low, high = host.model_cv * j, 0.0, 0, 0
+    else:
+        half_uj = (domain.high - domain.low) / 2
+        if host.interval_ns and duration_ns and "extrapolated" in host.flags:
+            # The bounds past the last sample assume the most a zone can ever draw,
+            # which guarantees them but says nothing about what is likely: there the
+            # power is taken to be off by as much as twice the span's own mean.
+            half_uj = min(half_uj, 2 * domain.total * host.interval_ns / duration_ns)
+        single = half_uj / 1e6 * ratio / sqrt(3)  # rectangular: JCGM 100:2008, 4.3.7
+        if short:
+            single = hypot(
+                single, j * attribution.short_cv(duration_ns, host.interval_ns)
+            )
+        common = j * hypot(gain_cv, attribution.share_cv(ratio))
+        low = attribution.share(domain.low, part, whole)
+        high = attribution.share(domain.high, part, whole)
+    component: Component = {
+        "j": j,
+        "source": host.source,
+        "uncertainty_j": hypot(common, single),
+        "reason": None,
+    }
+    return _Part(component, split, common, single, low, high)
 
 
 def build(
@@ -109,7 +178,7 @@ def build(
     host: Host,
     *,
     policy: Policy = "proportional",
-    baseline: Baseline | None = None,
+    baseline: Baseline = UNMEASURED,
     gpus: tuple[Component, list[Gpu]] | None = None,
 ) -> Built:
     """Return the metric of ``task`` on ``host``.
@@ -123,192 +192,186 @@ def build(
     """
     flags = [*host.flags, *task.flags]
     excluded = policy == "excluded"
-    baseline = baseline or Baseline()
     duration = task.duration_ns
-
-    def idle(watts: float | None) -> int | None:
-        return None if watts is None else round(watts * duration / 1_000)
+    own = host.pinned
+    busy_ns = host.busy_ns if own is None else own.busy_ns
 
     ratio: float | None = None
-    whole = 0
-    if host.busy_ns is not None:
-        ratio, clamped = attribution.ratio(task.cpu_ns, host.busy_ns)
-        whole = max(host.busy_ns, task.cpu_ns)
+    cpu = _Part(missing(host.cpu_reason))
+    if busy_ns is not None:
+        ratio, clamped = attribution.ratio(task.cpu_ns, busy_ns)
         if clamped:
             flags.append("ratio_clamped")
-
-    common = single = 0.0
-    bounds: list[list[float]] = []
-
-    # --- packages, by CPU time
-    cpu = missing(host.cpu_reason)
-    cpu_split = None
-    if host.cpu is not None and ratio is not None:
-        cpu_split = attribution.split(
-            host.cpu.total,
-            task.cpu_ns,
-            whole,
-            excluded=excluded,
-            idle_uj=idle(baseline.cpu_w),
-        )
-        if cpu_split is None:
-            cpu = missing("no_idle_baseline")
-        else:
-            j = joules(cpu_split.task)
+        if host.cpu is not None:
+            short = host.interval_ns > 0
             if host.model_cv is not None:
-                cpu_common, cpu_single = host.model_cv * j, 0.0
                 flags.append("modelled")
-            else:
-                half = sqrt(1 / 12) * (host.cpu.high - host.cpu.low) / 1e6 * ratio
-                short = 0.0
-                if host.interval_ns:
-                    short = attribution.short_cv(duration, host.interval_ns) * j
-                cpu_common = j * attribution.root_sum_squares(
-                    PACKAGE_CV, attribution.share_cv(ratio)
-                )
-                cpu_single = attribution.root_sum_squares(half, short)
-                bounds.append(_bounded(host.cpu, task.cpu_ns, whole))
-                if host.interval_ns and duration < SHORT_NS:
-                    flags.append("short_span")
-            common += cpu_common
-            single = attribution.root_sum_squares(single, cpu_single)
-            u = attribution.root_sum_squares(cpu_common, cpu_single)
-            cpu = Component(j=j, source=host.source, uncertainty_j=u, reason=None)
+            elif short and duration < SHORT_NS:
+                flags.append("short_span")
+            idle_w = baseline.cpu_w
+            if own is not None and idle_w is not None:
+                idle_w *= own.part_of_packages
+            cpu = _divide(
+                host,
+                host.cpu if own is None else own.domain,
+                max(0, min(task.cpu_ns, busy_ns)) if busy_ns > 0 else task.cpu_ns,
+                busy_ns if busy_ns > 0 else task.cpu_ns,
+                gain_cv=PACKAGE_CV,
+                duration_ns=duration,
+                excluded=excluded,
+                idle_w=idle_w,
+                short=short,
+            )
 
-    # --- memory, by resident set
-    dram = missing(host.dram_reason)
-    dram_split = None
+    dram = _Part(missing(host.dram_reason))
     if host.dram is not None:
         resident, used = task.memory["rss_bytes"], task.memory_used_bytes
         if resident is None or not used:
-            dram = missing("resident_set_unknown")
+            dram = _Part(missing("resident_set_unknown"))
         else:
-            dram_split = attribution.split(
-                host.dram.total,
-                resident,
-                max(used, resident),
+            flags.append("dram_by_resident_set")
+            dram = _divide(
+                host,
+                host.dram,
+                min(resident, used),
+                used,
+                gain_cv=DRAM_CV,
+                duration_ns=duration,
                 excluded=excluded,
-                idle_uj=idle(baseline.dram_w),
+                idle_w=baseline.dram_w,
             )
-            if dram_split is None:
-                dram = missing("no_idle_baseline")
-            else:
-                flags.append("dram_by_resident_set")
-                j = joules(dram_split.task)
-                share = resident / max(used, resident)
-                half = sqrt(1 / 12) * (host.dram.high - host.dram.low) / 1e6 * share
-                dram_common = j * attribution.root_sum_squares(
-                    DRAM_CV, attribution.share_cv(share)
-                )
-                common += dram_common
-                single = attribution.root_sum_squares(single, half)
-                u = attribution.root_sum_squares(dram_common, half)
-                dram = Component(j=j, source=host.source, uncertainty_j=u, reason=None)
-                bounds.append(_bounded(host.dram, resident, max(used, resident)))
 
     gpu, devices = gpus if gpus is not None else (missing("not_measured"), [])
-    parts = {"cpu": cpu, "dram": dram, "gpu": gpu}
-    if gpu["uncertainty_j"] is not None:
-        common += gpu["uncertainty_j"]
-
-    known = [part["j"] for part in parts.values() if part["j"] is not None]
-    total_j = sum(known) if known and cpu["j"] is not None else None
-    splits = [s for s in (cpu_split, dram_split) if s is not None]
-    dynamic = None
-    if splits and all(s.task_dynamic is not None for s in splits):
-        dynamic = joules(sum(s.task_dynamic or 0 for s in splits))
-    origin = host.origin
-    energy = Energy(
-        attribution_mode=host.mode,
-        reason=host.reason,
-        policy=policy,
-        allocation_ratio=ratio,
-        energy_wh_total=None if total_j is None else watt_hours(total_j),
-        energy_j_total=total_j,
-        uncertainty_j=(
-            None if total_j is None else attribution.root_sum_squares(common, single)
-        ),
-        dynamic_j=dynamic,
-        components={"cpu": cpu, "dram": dram, "gpu": gpu},
-        components_missing=[name for name, part in parts.items() if part["j"] is None],
-        bounds_j=(
-            [sum(b[0] for b in bounds), sum(b[1] for b in bounds)]
-            if bounds and host.mode == "governor" and cpu["j"] is not None
-            else None
-        ),
-        host=_host_energy(host, splits),
-        governor=(
-            None
-            if origin is None or host.mode != "governor"
-            else {
-                "instance_id": origin.instance_id,
-                "boot_id": origin.boot_id,
-                "uid": origin.uid,
-                "mode": origin.source,
-            }
-        ),
-        quality={
-            "samples": host.samples,
-            "wraps": host.wraps,
-            "gaps": host.gaps,
-            "resets": host.resets,
-            "failures": host.failures,
-            "flags": list(dict.fromkeys(flags)),
+    components: Components = {
+        "cpu": cpu.component,
+        "dram": dram.component,
+        "gpu": gpu,
+    }
+    common = cpu.common_j + dram.common_j + (gpu["uncertainty_j"] or 0.0)
+    single = hypot(cpu.single_j, dram.single_j)
+    cpu_j = cpu.component["j"]
+    total_j = None
+    if cpu_j is not None:
+        total_j = cpu_j + (dram.component["j"] or 0.0) + (gpu["j"] or 0.0)
+    measured = host.mode == "governor" and cpu.split is not None
+    origin = host.origin if host.mode == "governor" else None
+    host_energy, dynamic_j = _host_energy(host, cpu.split, dram.split, baseline)
+    metric: Metric = {
+        "schema": METRIC_SCHEMA,
+        "operation": task.operation,
+        "status": task.status,
+        "span_id": task.span_id,
+        "parent_id": task.parent_id,
+        "trace_id": task.trace_id,
+        "timestamp_start": rfc3339(task.start_wall_ns),
+        "timestamp_end": rfc3339(task.start_wall_ns + duration),
+        "duration_s": seconds(duration),
+        "energy": {
+            "attribution_mode": host.mode,
+            "reason": host.reason,
+            "policy": policy,
+            "allocation_ratio": ratio,
+            "energy_wh_total": None if total_j is None else watt_hours(total_j),
+            "energy_j_total": total_j,
+            "uncertainty_j": None if total_j is None else hypot(common, single),
+            "dynamic_j": dynamic_j,
+            "components": components,
+            "components_missing": [
+                name
+                for name, part in (
+                    ("cpu", cpu.component),
+                    ("dram", dram.component),
+                    ("gpu", gpu),
+                )
+                if part["j"] is None
+            ],
+            "bounds_j": (
+                [joules(cpu.low + dram.low), joules(cpu.high + dram.high)]
+                if measured
+                else None
+            ),
+            "host": host_energy,
+            "governor": (
+                None
+                if origin is None
+                else {
+                    "instance_id": origin.instance_id,
+                    "boot_id": origin.boot_id,
+                    "uid": origin.uid,
+                    "mode": origin.source,
+                }
+            ),
+            "quality": {
+                "samples": host.samples,
+                "wraps": host.wraps,
+                "gaps": host.gaps,
+                "resets": host.resets,
+                "failures": host.failures,
+                "flags": list(dict.fromkeys(flags)),
+            },
         },
-    )
-    busy_s = None if host.busy_ns is None else seconds(host.busy_ns)
-    metric = Metric(
-        schema=METRIC_SCHEMA,
-        operation=task.operation,
-        status=task.status,
-        span_id=task.span_id,
-        parent_id=task.parent_id,
-        trace_id=task.trace_id,
-        timestamp_start=rfc3339(task.start_wall_ns),
-        timestamp_end=rfc3339(task.start_wall_ns + duration),
-        duration_s=seconds(duration),
-        energy=energy,
-        cpu={
+        "cpu": {
             "process_s": seconds(task.cpu_ns),
-            "host_busy_s": busy_s,
+            "host_busy_s": None if host.busy_ns is None else seconds(host.busy_ns),
             "percent": 100.0 * task.cpu_ns / duration if duration > 0 else None,
             "count": task.cpus,
         },
-        memory=task.memory,
-        gpu=devices,
-        additional_info=task.info,
-    )
+        "memory": task.memory,
+        "gpu": devices,
+        "additional_info": task.info,
+    }
     return Built(metric, common, single)
 
 
-def _host_energy(host: Host, splits: list[attribution.Split]) -> HostEnergy:
-    """Return the host's side. Only components that could be divided are in it."""
-    measured = [d for d in (host.cpu, host.dram) if d is not None]
-    limits: list[float] | None = None
-    if measured and host.model_cv is None:
-        limits = [
-            joules(sum(d.low for d in measured)),
-            joules(sum(d.high for d in measured)),
-        ]
-    if not splits or len(splits) != len(measured):
-        total = joules(sum(d.total for d in measured)) if measured else None
-        return HostEnergy(
-            total_j=total,
-            idle_j=None,
-            dynamic_j=None,
-            this_task_j=None,
-            rest_j=None,
-            counter_bounds_j=limits,
-        )
-    idle_known = all(s.idle is not None for s in splits)
-    return HostEnergy(
-        total_j=joules(sum(s.total for s in splits)),
-        idle_j=joules(sum(s.idle or 0 for s in splits)) if idle_known else None,
-        dynamic_j=joules(sum(s.dynamic or 0 for s in splits)) if idle_known else None,
-        this_task_j=joules(sum(s.task for s in splits)),
-        rest_j=joules(sum(s.rest for s in splits)),
-        counter_bounds_j=limits,
-    )
+def _host_energy(
+    host: Host,
+    cpu: attribution.Split | None,
+    dram: attribution.Split | None,
+    baseline: Baseline,
+) -> tuple[HostEnergy, float | None]:
+    """Return the host's side, and the task's part above idle [J].
+
+    ``total = this_task + rest``, and ``= idle + dynamic`` where idle was measured for
+    every component that is in the total; to the microjoule, as ``rest`` and ``dynamic``
+    are what is left.
+    """
+    energy: HostEnergy = {
+        "total_j": None,
+        "idle_j": None,
+        "dynamic_j": None,
+        "this_task_j": None,
+        "rest_j": None,
+        "counter_bounds_j": None,
+    }
+    if host.cpu is None:
+        return energy, None
+    total, low, high = host.cpu
+    idle = None if cpu is None else cpu.idle
+    if idle is not None and host.pinned is not None:  # of the other packages too
+        others = total - host.pinned.domain.total
+        more = (1 - host.pinned.part_of_packages) * (baseline.cpu_w or 0.0)
+        idle += min(others, round(more * host.duration_ns / 1_000))
+    task = None if cpu is None else cpu.task
+    above = None if cpu is None else cpu.task_dynamic
+    if host.dram is not None:
+        total += host.dram.total
+        low += host.dram.low
+        high += host.dram.high
+        known = dram is not None and dram.idle is not None
+        idle = idle + dram.idle if known and idle is not None else None  # type: ignore[union-attr,operator]
+        task = None if task is None or dram is None else task + dram.task
+        known = known and above is not None
+        above = above + dram.task_dynamic if known else None  # type: ignore[union-attr,operator]
+    energy["total_j"] = joules(total)
+    if host.model_cv is None:
+        energy["counter_bounds_j"] = [joules(low), joules(high)]
+    if task is not None:
+        energy["this_task_j"] = joules(task)
+        energy["rest_j"] = joules(total - task)
+    if idle is not None:
+        energy["idle_j"] = joules(idle)
+        energy["dynamic_j"] = joules(total - idle)
+    return energy, None if above is None else joules(above)
 
 
 def plain(value: object, depth: int = 8) -> Any:
