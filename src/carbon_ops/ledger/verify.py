@@ -8,6 +8,7 @@ raise.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -163,7 +164,7 @@ class _Check:
     def run(
         self, recompute: bool, jobs: int, progress: Callable[[int], None] | None
     ) -> Report:
-        directory = os.path.isdir(self.path)
+        directory = stat.S_ISDIR(os.stat(self.path).st_mode)
         fault = self._read_checkpoint(directory)
         if fault is not None:
             return self.failed(fault)
