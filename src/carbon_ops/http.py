@@ -146,6 +146,7 @@ class HttpClient:
             ) from error
         import time
 
+        _hush("stamina")
         where = f"{self._host}{path}"
         deadline = time.monotonic() + self._total_s
         clear = {name: secret.reveal() for name, secret in (headers or {}).items()}
@@ -229,6 +230,15 @@ class HttpClient:
 
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + self._gap_s
+
+
+def _hush(name: str) -> None:
+    """Keep a library's warnings from stderr in a program that set up no logging."""
+    import logging
+
+    logger = logging.getLogger(name)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def retry_after(value: str | None) -> float | None:

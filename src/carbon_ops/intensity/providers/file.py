@@ -1,0 +1,201 @@
+"""Factors from a file of your own, CSV or JSON.
+
+The file says what its factors count, so that nothing has to be assumed: ``signal``,
+``factor_basis``, ``accounting``, ``gas`` and ``zone`` are required, ``unit``, ``u_rel``
+(relative standard uncertainty, k=1), ``licence`` and ``source`` may follow. In CSV these
+are lines ``# key: value`` above the columns, in JSON keys beside ``data``. Rows have
+``start``, ``end`` (RFC 3339 with zone) and ``g_per_kwh``, empty or null where there is no
+value, and may have ``is_forecast`` and ``is_estimated``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from typing import Any, Final, TypeVar, get_args
+
+from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
+from carbon_ops.intensity import series
+from carbon_ops.intensity.base import (
+    Accounting,
+    FactorBasis,
+    Gas,
+    Intensity,
+    Series,
+    Signal,
+)
+from carbon_ops.intensity.series import Kind, Point
+from carbon_ops.intensity.static import (
+    AVERAGE_SOURCE,
+    MARGINAL_CV,
+    MARGINAL_SOURCE,
+    SMALL_AVERAGE_CV,
+    average_cv,
+)
+
+MOST_BYTES = 64 * 1024 * 1024
+_UNITS = ("g/kWh", "gCO2/kWh", "gCO2e/kWh", "gCO2eq/kWh")
+_TRUE, _FALSE = ("1", "true", "yes"), ("", "0", "false", "no", "none")
+_T = TypeVar("_T")
+
+
+class FileProvider:
+    """A file of factors for one zone and one signal.
+
+    Raises:
+        InvalidInputError: the file cannot be read or leaves out what it has to say.
+        ProviderError: a row holds no time or no intensity.
+    """
+
+    name: Final = "file"
+
+    def __init__(self, path: str) -> None:
+        from hashlib import sha256
+
+        try:
+            with open(path, "rb") as file:
+                raw = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+        if len(raw) > MOST_BYTES:
+            raise InvalidInputError(f"{path} has more than {MOST_BYTES} bytes")
+        self._path = path
+        self._sha256 = sha256(raw).hexdigest()
+        try:
+            text = raw.decode("utf-8-sig")
+            parse = _json if text.lstrip().startswith("{") else _csv
+            about, rows = parse(text)
+        except (ValueError, csv.Error, RecursionError) as error:
+            raise InvalidInputError(
+                f"{path} is neither CSV nor JSON: {error}"
+            ) from error
+        self._signal: Signal = self._one_of(about, "signal", get_args(Signal))
+        basis: FactorBasis = self._one_of(about, "factor_basis", get_args(FactorBasis))
+        accounting: Accounting = self._one_of(about, "accounting", get_args(Accounting))
+        gas: Gas = self._one_of(about, "gas", get_args(Gas))
+        self._one_of({"unit": _UNITS[0]} | about, "unit", _UNITS)
+        self._zone = about.get("zone", "").strip()
+        if not self._zone:
+            raise InvalidInputError(f"{path} does not say its zone")
+        self._points = [self._point(row) for row in rows]
+        cv, source = self._uncertainty(about)
+        self._template = Intensity(
+            g_per_kwh=0.0,
+            cv=cv,
+            residual_cv=0.0,
+            signal=self._signal,
+            factor_basis=basis,
+            accounting=accounting,
+            gas=gas,
+            zone=self._zone,
+            provider=self.name,
+            version=f"{os.path.basename(path)} sha256:{self._sha256}",
+            licence=about.get("licence", "not stated"),
+            data_time="",
+            uncertainty_source=source,
+        )
+
+    def kind(self, signal: Signal) -> Kind | None:
+        return series.kind_of(self._template) if signal == self._signal else None
+
+    def series(
+        self, region: str | None, signal: Signal, start_ns: int, end_ns: int
+    ) -> Series:
+        """Return the file's factors over ``[start_ns, end_ns)``.
+
+        Without a region the file's own zone is meant: naming the file chose it.
+        """
+        if end_ns < start_ns:
+            raise InvalidInputError(
+                f"span ends {start_ns - end_ns} ns before it starts"
+            )
+        if signal != self._signal:
+            raise ProviderError(
+                f"{self._path} holds the {self._signal} signal, not {signal}"
+            )
+        if region is not None and region.strip().upper() != self._zone.upper():
+            raise UnknownRegionError(
+                f"{self._path} is about {self._zone}, not {region[:80]!r}"
+            )
+
+        def make(point: Point, grams: float) -> Intensity:
+            return self._template._replace(
+                g_per_kwh=grams,
+                data_time=series.text_of(point.start_ns),
+                is_forecast=point.is_forecast,
+                is_estimated=point.is_estimated,
+                flags=() if grams else ("zero_factor",),
+            )
+
+        found = series.cover(self._points, start_ns, end_ns, make)
+        return Series(signal, found, self._sha256)
+
+    def _one_of(self, about: dict[str, str], key: str, known: tuple[_T, ...]) -> _T:
+        for value in known:
+            if about.get(key) == value:
+                return value
+        raise InvalidInputError(
+            f"{self._path}: {key} is {about.get(key)!r}",
+            hint=f"Say one of {', '.join(map(str, known))}.",
+        )
+
+    def _point(self, row: dict[str, Any]) -> Point:
+        start, end = (series.instant(row.get(key)) for key in ("start", "end"))
+        if end <= start:
+            raise ProviderError(f"{self._path}: a row ends at {row.get('end')!r}")
+        value = row.get("g_per_kwh")
+        flags = [_truth(row.get(key), key) for key in ("is_forecast", "is_estimated")]
+        number = series.grams(None if value == "" else value)
+        return Point(start, end, number, *flags)
+
+    def _uncertainty(self, about: dict[str, str]) -> tuple[float, str]:
+        given = about.get("u_rel")
+        if given is not None:
+            try:
+                cv = float(given)
+            except ValueError:
+                cv = math.nan
+            if not 0 <= cv <= 10:
+                raise InvalidInputError(f"{self._path}: u_rel is {given!r}")
+            return cv, "stated in the file"
+        if self._signal == "marginal":
+            return MARGINAL_CV, f"none stated; by default {MARGINAL_SOURCE}"
+        values = [p.g_per_kwh for p in self._points if p.g_per_kwh is not None]
+        mean = math.fsum(values) / len(values) if values else 0.0
+        cv = average_cv(mean) if mean else SMALL_AVERAGE_CV
+        return cv, f"none stated; by default {AVERAGE_SOURCE}"
+
+
+def _truth(value: object, key: str) -> bool:
+    text = str(value or "").strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ProviderError(f"{key} is {text[:40]!r}, neither true nor false")
+
+
+def _json(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    document = json.loads(text)
+    rows = document.pop("data", None)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("no list `data` of objects")
+    return {key: str(value) for key, value in document.items()}, rows
+
+
+def _csv(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    lines = text.splitlines()
+    about: dict[str, str] = {}
+    first = 0
+    for first, line in enumerate(lines):
+        if not line.startswith("#"):
+            break
+        key, _, value = line[1:].partition(":")
+        about[key.strip()] = value.strip()
+    reader = csv.DictReader(lines[first:], restkey="extra")
+    missing = {"start", "end", "g_per_kwh"} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"no column {', '.join(sorted(missing))}")
+    return about, list(reader)

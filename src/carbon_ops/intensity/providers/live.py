@@ -1,0 +1,307 @@
+"""What every live provider shares: questions, cache, labels, uncertainty, secrets.
+
+A provider says which questions cover a span and reads the answers; all the rest is here,
+so that all of them keep one contract. Days are asked for whole, so that the many short
+spans of a program share one question.
+
+Uncertainties (k=1, relative): of an average, that between two providers; of a marginal
+rate 20 %, because no measurement of one exists; of a forecast or an estimated value 10 %
+on top up to 24 h ahead, 15 % beyond (Great Britain's forecasts, 2017 to 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from carbon_ops import clock
+from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
+from carbon_ops.http import HttpClient, Reply, Secret
+from carbon_ops.intensity import series
+from carbon_ops.intensity.base import (
+    Accounting,
+    FactorBasis,
+    Gas,
+    Intensity,
+    Series,
+    Signal,
+)
+from carbon_ops.intensity.cache import Cache, Stored
+from carbon_ops.intensity.series import NS, Kind, Point
+from carbon_ops.intensity.static import AVERAGE_SOURCE, SMALL_AVERAGE_CV, average_cv
+
+MARGINAL_CV = 0.20
+MARGINAL_SOURCE = (
+    "no measurement of a marginal rate exists: 0.20 by agreement of models"
+)
+NEAR_CV, FAR_CV = 0.10, 0.15
+DAY_NS = 86_400 * NS
+HOUR_NS = 3_600 * NS
+NEAR_NS = DAY_NS
+SETTLED_NS = 3 * DAY_NS  # older values are not revised any more
+MOST_SPAN_NS = 400 * DAY_NS
+REFUSED = (401, 403)
+
+
+class Labels(NamedTuple):
+    """What a provider's factors of one signal count."""
+
+    factor_basis: FactorBasis
+    accounting: Accounting
+    gas: Gas
+
+
+class Question(NamedTuple):
+    """One request: where, with which public parameters, about what time."""
+
+    path: str
+    params: dict[str, str]
+    zone: str
+    end_ns: int | None  # None: about now, so it is never settled
+
+
+class Answer(NamedTuple):
+    """What one reply said."""
+
+    points: list[Point]
+    version: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class LiveProvider(ABC):
+    """A provider behind HTTP.
+
+    Args:
+        base_url: Another server than the provider's own, a proxy or a test's.
+        cache: Where replies are kept; the user's cache folder when left out.
+    """
+
+    name: ClassVar[str]
+    base_url: ClassVar[str]
+    labels: ClassVar[Mapping[Signal, Labels]]
+    licence: ClassVar[str]
+    version: ClassVar[str]
+    publish_s: ClassVar[float]  # how often the provider publishes
+    gap_s: ClassVar[float] = 0.0  # what it asks for between two requests
+
+    def __init__(
+        self, *, base_url: str | None = None, cache: Cache | None = None
+    ) -> None:
+        self._url = base_url or self.base_url
+        self._http = HttpClient(self._url, gap_s=self.gap_s)
+        self._cache = cache or Cache()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- what a provider fills in ---------------------------------------------------
+
+    @abstractmethod
+    def zone_of(self, region: str) -> str:
+        """Return the provider's own name of a region, or raise UnknownRegionError."""
+
+    @abstractmethod
+    def questions(
+        self, zone: str, start_ns: int, end_ns: int, now_ns: int
+    ) -> Iterator[Question]:
+        """Yield the questions whose answers cover the span."""
+
+    @abstractmethod
+    def read(self, question: Question, document: Any) -> Answer:
+        """Return what a reply says, checked; raise ProviderError where it lies."""
+
+    def headers(self) -> Mapping[str, Secret]:
+        return {}
+
+    # --- the contract ---------------------------------------------------------------
+
+    def kind(self, signal: Signal) -> Kind | None:
+        """Return what this provider's factors count, None where it has none."""
+        labels = self.labels.get(signal)
+        return labels and Kind(signal, labels.factor_basis, labels.gas)
+
+    def series(
+        self, region: str | None, signal: Signal, start_ns: int, end_ns: int
+    ) -> Series:
+        """Return the factors that cover ``[start_ns, end_ns)``.
+
+        Raises:
+            UnknownRegionError: the region means nothing to this provider.
+            ProviderError: no usable answer, or not this signal.
+            InvalidInputError: a reversed span, or one of more than 400 days.
+        """
+        if not 0 <= end_ns - start_ns <= MOST_SPAN_NS:
+            raise InvalidInputError(
+                f"a span of {(end_ns - start_ns) / DAY_NS:g} days cannot be asked for; "
+                "0 to 400 days can"
+            )
+        if signal not in self.labels:
+            raise ProviderError(
+                f"{self.name} has no {signal} signal",
+                hint=f"It has: {', '.join(self.labels)}.",
+            )
+        if region is None:
+            raise UnknownRegionError(
+                f"{self.name} needs a region", hint="Name one; nothing is guessed."
+            )
+        zone = self.zone_of(region)
+        answers, hashes = [], []
+        for question in self.questions(zone, start_ns, end_ns, clock.wall_ns()):
+            answer, sha256 = self._answer(question)
+            answers.append(answer)
+            hashes.append(sha256)
+        points = [point for answer in answers for point in answer.points]
+        make = _Maker(self, signal, zone, answers, points)
+        return Series(
+            signal,
+            series.cover(points, start_ns, end_ns, make),
+            series.joined(hashes),
+        )
+
+    def _answer(self, question: Question) -> tuple[Answer, str]:
+        from hashlib import sha256
+
+        where = self._url + question.path
+        stored = self._cache.get(
+            self.name, where, question.params, fresh_s=self.publish_s
+        )
+        if stored is not None:
+            reply = Reply(200, stored.body, where)
+            return self.read(question, reply.json()), sha256(stored.body).hexdigest()
+        if self._cache.offline:
+            raise ProviderError(
+                f"{self.name} is offline and {question.path} is not in the cache"
+            )
+        reply = self.ask(question)
+        answer = self.read(question, reply.json())
+        now_ns = clock.wall_ns()
+        settled = question.end_ns is not None and question.end_ns < now_ns - SETTLED_NS
+        stored = Stored(reply.body, now_ns, settled)
+        self._cache.put(self.name, where, question.params, stored)
+        return answer, sha256(reply.body).hexdigest()
+
+    def ask(self, question: Question) -> Reply:
+        """Return the reply to a question; anything but 200 raises."""
+        reply = self._http.get(question.path, question.params, self.headers())
+        if reply.status != 200:
+            raise self.refusal(reply)
+        return reply
+
+    def refusal(self, reply: Reply) -> ProviderError:
+        """Return the error for a reply that is none, with what the server says."""
+        hint = "The key or its plan does not allow this." * (reply.status in REFUSED)
+        text = _told(reply)
+        for key in self.headers().values():
+            text = text.replace(key.reveal(), "***")
+        return ProviderError(f"{reply.where} answers {reply.status}{text}", hint=hint)
+
+
+class _Maker:
+    """Makes the factors of one series, which share their systematic error."""
+
+    def __init__(
+        self,
+        provider: LiveProvider,
+        signal: Signal,
+        zone: str,
+        answers: list[Answer],
+        points: list[Point],
+    ) -> None:
+        self._labels = provider.labels[signal]
+        versions = sorted({answer.version for answer in answers if answer.version})
+        values = [p.g_per_kwh for p in points if p.g_per_kwh is not None]
+        if signal == "marginal":
+            self._cv, self._source = MARGINAL_CV, MARGINAL_SOURCE
+        else:
+            mean = math.fsum(values) / len(values) if values else 0.0
+            self._cv = average_cv(mean) if mean else SMALL_AVERAGE_CV
+            self._source = AVERAGE_SOURCE
+        self._flags = tuple(dict.fromkeys(f for a in answers for f in a.flags))
+        self._template = Intensity(
+            g_per_kwh=0.0,
+            cv=self._cv,
+            residual_cv=0.0,
+            signal=signal,
+            factor_basis=self._labels.factor_basis,
+            accounting=self._labels.accounting,
+            gas=self._labels.gas,
+            zone=zone,
+            provider=provider.name,
+            version=" ".join([provider.version, *versions]),
+            licence=provider.licence,
+            data_time="",
+            uncertainty_source=self._source,
+        )
+
+    def __call__(self, point: Point, grams: float) -> Intensity:
+        residual = 0.0
+        if point.is_forecast:
+            ahead = point.start_ns - (
+                point.start_ns if point.issued_ns is None else point.issued_ns
+            )
+            residual = NEAR_CV if ahead <= NEAR_NS else FAR_CV
+        elif point.is_estimated:
+            residual = NEAR_CV
+        # An exact 0 leaves a relative uncertainty nothing to act on: say so.
+        flags = self._flags if grams else (*self._flags, "zero_factor")
+        return self._template._replace(
+            g_per_kwh=grams,
+            residual_cv=residual,
+            data_time=series.text_of(point.start_ns),
+            is_forecast=point.is_forecast,
+            is_estimated=point.is_estimated,
+            flags=flags,
+        )
+
+
+def days(start_ns: int, end_ns: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield whole UTC days around a span, at most ``most`` at a time."""
+    at = start_ns - start_ns % DAY_NS
+    last = max(end_ns + -end_ns % DAY_NS, at + DAY_NS)
+    while at < last:
+        end = min(at + most * DAY_NS, last)
+        yield at, end
+        at = end
+
+
+def table(document: Any, where: str) -> dict[str, Any]:
+    """Return ``document`` if it is a JSON object; else raise ProviderError."""
+    if not isinstance(document, dict):
+        raise ProviderError(f"{where} sent a {type(document).__name__}, not an object")
+    return document
+
+
+def rows(document: Any, key: str, where: str) -> list[dict[str, Any]]:
+    """Return the list of objects under ``key``; else raise ProviderError."""
+    found = table(document, where).get(key)
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise ProviderError(f"{where} sent no list {key!r} of objects")
+    return found
+
+
+def same_zone(found: object, asked: str, where: str) -> None:
+    """Raise ProviderError if a reply speaks of another zone than was asked for."""
+    if found is not None and found != asked:
+        raise ProviderError(
+            f"{where} answered for zone {str(found)[:80]!r}, asked was {asked!r}",
+            hint="A provider that guesses the zone from the address of the caller "
+            "would give somebody else's grid.",
+        )
+
+
+def _told(reply: Reply) -> str:
+    """Return what an error reply says in words, short; nothing from a page."""
+    try:
+        document = reply.json()
+    except ProviderError:
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    text = document.get("message") or document.get("error") or document.get("detail")
+    if isinstance(text, dict):
+        text = text.get("message")
+    if not isinstance(text, str):
+        return ""
+    return ": " + "".join(c if c.isprintable() else " " for c in text[:200])
