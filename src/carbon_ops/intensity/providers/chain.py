@@ -7,7 +7,6 @@ Only factors of the first one's kind (signal, basis, gas) may step in, each flag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.intensity import series
@@ -18,7 +17,7 @@ from carbon_ops.intensity.series import Kind
 class Chain:
     """Providers in the order in which they are asked."""
 
-    name: Final = "chain"
+    name = "chain"
 
     def __init__(self, providers: Sequence[IntensityProvider]) -> None:
         if not providers:

@@ -14,7 +14,7 @@ import csv
 import json
 import math
 import os
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.intensity import series
@@ -49,7 +49,7 @@ class FileProvider:
         ProviderError: a row holds no time or no intensity.
     """
 
-    name: Final = "file"
+    name = "file"
 
     def __init__(self, path: str) -> None:
         from hashlib import sha256
@@ -188,13 +188,10 @@ def _json(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
 def _csv(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
     lines = text.splitlines()
     about: dict[str, str] = {}
-    first = 0
-    for first, line in enumerate(lines):
-        if not line.startswith("#"):
-            break
-        key, _, value = line[1:].partition(":")
+    while lines and lines[0].startswith("#"):
+        key, _, value = lines.pop(0)[1:].partition(":")
         about[key.strip()] = value.strip()
-    reader = csv.DictReader(lines[first:], restkey="extra")
+    reader = csv.DictReader(lines, restkey="extra")
     missing = {"start", "end", "g_per_kwh"} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"no column {', '.join(sorted(missing))}")
