@@ -131,8 +131,7 @@ def _container() -> str | None:
         return "podman"
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return "kubernetes"
-    named = _text("/run/host/container-manager") or os.environ.get("container", "")
-    return named or None
+    return _text("/run/systemd/container") or None
 
 
 def governor(path: str | None) -> Governor:
