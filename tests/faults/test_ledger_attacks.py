@@ -114,7 +114,11 @@ def seg(first: int) -> str:
 
 
 def remove(*names: str) -> Callable[[Path], None]:
-    return lambda path: [(path / name).unlink() for name in names] and None
+    def spoil(path: Path) -> None:
+        for name in names:
+            (path / name).unlink()
+
+    return spoil
 
 
 def exchange(path: Path) -> None:
