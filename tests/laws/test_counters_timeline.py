@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +37,9 @@ readers = st.lists(
         st.integers(0, 30 * MS),  # the reads take this long
         st.floats(0, 1),  # where in that time the register is read
         st.booleans() | st.just(True),  # does the read succeed?
-        st.sampled_from([False, False, False, True]),  # does the machine sleep before it?
+        st.sampled_from(
+            [False, False, False, True]
+        ),  # does the machine sleep before it?
     ),
     min_size=1,
     max_size=40,
@@ -99,7 +100,7 @@ def test_adjoining_windows_share_nothing_and_lose_nothing(
     times = [start, *sorted(start + int(c * (stop - start)) for c in cuts), stop]
     edges = [edge(samples, [ZONE], t) for t in times]
 
-    parts = [window(a, b, [ZONE]) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [window(a, b, [ZONE]) for a, b in pairwise(edges)]
 
     points = [e.point_uj[0] for e in edges]
     assert points == sorted(points)

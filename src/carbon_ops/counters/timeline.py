@@ -19,7 +19,7 @@ from operator import attrgetter
 
 from carbon_ops.counters.accumulator import UPDATE_NS, bound_uj
 from carbon_ops.errors import OutOfWindowError
-from carbon_ops.model import Edge, Sample, Window, Zone, ZoneEnergy, ZoneTotals
+from carbon_ops.model import Edge, Sample, Window, Zone, ZoneEnergy
 
 _instant = attrgetter("monotonic_ns")
 
@@ -41,11 +41,14 @@ def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
             f"the instant {t_ns} ns is older than every sample kept",
             hint="Measure shorter spans, or mark their start while it is recent.",
         )
-    triples = [
-        _zone_at(samples, index, position, zone, t_ns)
-        for position, zone in enumerate(zones)
-    ]
-    last = index == len(samples)
+    triples, blind = [], []
+    for position, zone in enumerate(zones):
+        after = _fresh(samples, index, position, 1)
+        triples.append(_zone_at(samples, index, after, position, zone, t_ns))
+        here = samples[index - 1]
+        at_it = here.monotonic_ns == t_ns and here.totals[position].fresh
+        if after < 0 and not at_it:
+            blind.append(position)
     return Edge(
         at_ns=t_ns,
         point_uj=tuple([point for point, _, _ in triples]),
@@ -53,8 +56,9 @@ def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
         high_uj=tuple([high for _, _, high in triples]),
         busy_ns=_busy_at(samples, index, t_ns),
         sample=samples[index - 1],
-        extrapolated=last and t_ns > samples[index - 1].monotonic_ns,
-        after=None if last else samples[index],
+        extrapolated=any(zones[position].counted for position in blind),
+        blind=tuple(blind),
+        after=samples[index] if index < len(samples) else None,
     )
 
 
@@ -68,7 +72,12 @@ def _fresh(samples: Sequence[Sample], index: int, position: int, way: int) -> in
 
 
 def _zone_at(
-    samples: Sequence[Sample], index: int, position: int, zone: Zone, t_ns: int
+    samples: Sequence[Sample],
+    index: int,
+    after: int,
+    position: int,
+    zone: Zone,
+    t_ns: int,
 ) -> tuple[int, int, int]:
     """Return point, low and high [µJ] of one zone, on the scale of ``total_uj``.
 
@@ -76,7 +85,6 @@ def _zone_at(
     window share it (see :func:`window`).
     """
     before = _fresh(samples, index - 1, position, -1)
-    after = _fresh(samples, index, position, 1)
     # ``total_uj`` is carried along through failed reads, so this holds in any case.
     base = samples[index - 1].totals[position]
     tick = -(-zone.unit[0] // zone.unit[1]) + 1
@@ -141,9 +149,10 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
 
     ``gap``, ``reset``   some energy is an interval: the truth is within the bounds, the
                          point is their certain part only
-    ``read_failed``      a read of a counted zone failed
-    ``unread``           a counted zone gave no new reading at all: its part is unknown
+    ``read_failed``      a read of a counted zone failed; good neighbours bridge it
     ``extrapolated``     an edge lies past the last good reading of a counted zone
+    ``unread``           a counted zone gave no new reading since ``start``, or never one:
+                         its part is unknown, whatever the point says
 
     Raises:
         ValueError: ``end`` lies before ``start``.
@@ -198,16 +207,18 @@ def _flags(start: Edge, end: Edge, counted: Sequence[int]) -> tuple[str, ...]:
         )
         if _count(first, reached, counted, name)
     ]
-    stale = [i for i in counted if not reached.totals[i].fresh]
-    if stale and "read_failed" not in flags:
-        flags.append("read_failed")
-    if any(_unread(first.totals[i], reached.totals[i]) for i in stale):
-        flags.append("unread")
-    if start.extrapolated or end.extrapolated or stale:
+    if start.extrapolated or end.extrapolated:
         flags.append("extrapolated")
+    if any(_unread(start, end, i) for i in counted):
+        flags.append("unread")
     return tuple(flags)
 
 
-def _unread(first: ZoneTotals, reached: ZoneTotals) -> bool:
-    """Return whether no read succeeded from ``first`` to ``reached``."""
-    return (first.total_uj, first.slack_uj) == (reached.total_uj, reached.slack_uj)
+def _unread(start: Edge, end: Edge, position: int) -> bool:
+    """Return whether the reads of a zone failed from ``start`` to the last sample."""
+    first, last = start.sample.totals[position], end.sample.totals[position]
+    return (
+        position in end.blind
+        and not last.fresh
+        and (first.total_uj, first.slack_uj) == (last.total_uj, last.slack_uj)
+    )

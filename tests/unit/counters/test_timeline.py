@@ -1,0 +1,178 @@
+"""E(t) between, at and past samples, and what a window says about trouble."""
+
+from __future__ import annotations
+
+import pytest
+
+from carbon_ops.counters.timeline import edge, window
+from carbon_ops.errors import OutOfWindowError
+from carbon_ops.model import Sample, Window, Zone, ZoneTotals
+
+MS = 1_000_000
+TENTH = 100 * MS
+J = 1_000_000
+UNIT = (61_035, 1000)
+PACKAGE = Zone("p", "package-0", "package", 0, True, "", UNIT, 2**32, 1000.0)
+CORE = Zone("c", "core", "core", 0, False, "", UNIT, 2**32, 1000.0)
+
+
+def good(
+    total_uj: int,
+    *,
+    slack_uj: int = 0,
+    gaps: int = 0,
+    resets: int = 0,
+    failures: int = 0,
+) -> ZoneTotals:
+    return ZoneTotals(total_uj, slack_uj, 0, gaps, resets, failures, True)
+
+
+def bad(total_uj: int, failures: int) -> ZoneTotals:
+    return ZoneTotals(total_uj, 0, 0, 0, 0, failures, False)
+
+
+def samples(*totals: ZoneTotals, read_ns: int = 0) -> list[Sample]:
+    return [
+        Sample(
+            n + 1, n * TENTH, read_ns, n * TENTH, 0, n * TENTH // 2, 0, 0, (zone, zone)
+        )
+        for n, zone in enumerate(totals)
+    ]
+
+
+def between(kept: list[Sample], t0: int, t1: int) -> Window:
+    zones = (PACKAGE, CORE)
+    return window(edge(kept, zones, t0), edge(kept, zones, t1), zones)
+
+
+STEADY = samples(good(0), good(10 * J), good(20 * J), good(30 * J))
+
+
+def test_between_samples_energy_is_a_straight_line() -> None:
+    found = between(STEADY, 50 * MS, 250 * MS)
+
+    assert found.zones[0].point_uj == 20 * J
+    assert found.host_busy_ns == 100 * MS
+    assert (found.samples, found.flags) == (2, ())
+
+
+def test_at_samples_the_bounds_are_one_update_wide_on_each_side() -> None:
+    zone = between(STEADY, TENTH, 3 * TENTH).zones[0]
+
+    assert zone.point_uj == 20 * J
+    # 1,000 W x 1 ms = 1 J per edge, and a tick of rounding.
+    assert zone.low_uj == pytest.approx(18 * J, abs=200)
+    assert zone.high_uj == pytest.approx(22 * J, abs=200)
+
+
+def test_between_samples_the_neighbours_bound_it() -> None:
+    zone = between(STEADY, 150 * MS, 250 * MS).zones[0]
+
+    assert zone.low_uj == 0
+    assert zone.high_uj == pytest.approx(22 * J, abs=200)
+
+
+def test_the_time_of_the_reads_widens_the_bounds() -> None:
+    kept = samples(good(0), good(10 * J), good(20 * J), read_ns=2 * MS)
+
+    zone = between(kept, 0, 2 * TENTH).zones[0]
+
+    assert zone.low_uj == pytest.approx(14 * J, abs=200)
+    assert zone.high_uj == pytest.approx(26 * J, abs=200)
+
+
+def test_past_the_last_sample_the_last_power_goes_on_and_says_so() -> None:
+    found = between(STEADY, 2 * TENTH, 350 * MS)
+
+    assert found.zones[0].point_uj == 15 * J
+    assert found.host_busy_ns == 75 * MS
+    assert found.zones[0].high_uj == pytest.approx(62 * J, abs=200)  # its age counts
+    assert found.flags == ("extrapolated",)
+
+
+def test_a_window_past_a_lone_sample_is_bounded_and_flagged() -> None:
+    found = between(samples(good(0)), 0, 5 * MS)
+
+    assert (found.zones[0].point_uj, found.zones[0].high_uj) == (0, 5 * J)
+    assert "extrapolated" in found.flags
+
+
+def test_before_the_first_sample_nothing_is_known() -> None:
+    with pytest.raises(OutOfWindowError, match="older than every sample"):
+        edge(STEADY[1:], (PACKAGE, CORE), 0)
+    with pytest.raises(OutOfWindowError):
+        edge([], (PACKAGE, CORE), 0)
+
+
+def test_a_window_does_not_run_backwards() -> None:
+    with pytest.raises(ValueError, match="before it starts"):
+        between(STEADY, 2 * TENTH, TENTH)
+
+
+def test_a_failed_read_is_bridged_by_its_good_neighbours() -> None:
+    kept = samples(good(0), bad(0, 1), good(20 * J, failures=1), good(30 * J))
+
+    found = between(kept, 0, TENTH)
+
+    assert found.zones[0].point_uj == 10 * J
+    assert found.flags == ("read_failed",)
+
+
+def test_a_zone_that_fails_until_now_is_unknown_since_then() -> None:
+    kept = samples(good(0), good(10 * J), bad(10 * J, 1), bad(10 * J, 2))
+
+    found = between(kept, 2 * TENTH, 3 * TENTH)
+
+    assert set(found.flags) == {"read_failed", "extrapolated", "unread"}
+    assert found.zones[0].high_uj == 100 * J
+
+
+def test_a_zone_that_was_never_read_is_unknown_not_zero() -> None:
+    found = between(samples(bad(0, 1), bad(0, 2), bad(0, 3)), 0, 2 * TENTH)
+
+    assert (found.zones[0].low_uj, found.zones[0].high_uj) == (0, 200 * J)
+    assert "unread" in found.flags
+    assert found.failures == 2
+
+
+def test_a_gap_is_an_interval_of_the_windows_that_touch_it_only() -> None:
+    kept = samples(
+        good(0),
+        good(10 * J),
+        good(15 * J, slack_uj=500 * J, gaps=1),
+        good(25 * J, slack_uj=500 * J, gaps=1),
+        good(35 * J, slack_uj=500 * J, gaps=1),
+    )
+
+    across, after = between(kept, TENTH, 3 * TENTH), between(kept, 3 * TENTH, 4 * TENTH)
+
+    assert (across.gaps, across.flags) == (1, ("gap",))
+    assert across.zones[0].high_uj >= 515 * J
+    assert across.zones[0].low_uj <= 15 * J
+    assert (after.gaps, after.flags) == (0, ())
+    assert after.zones[0].high_uj < 13 * J
+
+
+def test_an_edge_inside_the_step_of_a_reset_flags_both_windows() -> None:
+    kept = samples(
+        good(0),
+        good(10 * J),
+        good(10 * J, slack_uj=101 * J, resets=1),
+        good(20 * J, slack_uj=101 * J, resets=1),
+    )
+
+    first, second = between(kept, 0, 150 * MS), between(kept, 150 * MS, 3 * TENTH)
+
+    assert (first.flags, second.flags) == (("reset",), ("reset",))
+    assert first.resets + second.resets == 1  # counted once
+    assert first.zones[0].high_uj >= 111 * J
+    assert second.zones[0].high_uj >= 111 * J
+
+
+def test_trouble_of_a_zone_that_is_not_counted_is_not_the_hosts() -> None:
+    kept = samples(good(0), good(10 * J))
+    kept[1] = kept[1]._replace(totals=(good(10 * J), bad(0, 1)))
+
+    found = between(kept, 0, TENTH)
+
+    assert (found.failures, found.flags) == (0, ())
