@@ -51,8 +51,7 @@ class Listener(NamedTuple):
 def listen(path: str, group: str | None) -> Listener:
     """Return a listening socket: the manager's if it passed one, else a new ``path``.
 
-    ``group`` is a name or number; None means ``carbon-users`` for root and the own
-    group for anybody else.
+    ``group`` is a name or number; None means this process's own.
 
     Raises:
         AccessError: the path is taken, too long or not writable; the group is missing.
@@ -87,15 +86,13 @@ def listen(path: str, group: str | None) -> Listener:
 
 
 def group_id(group: str | None) -> int | None:
-    """Return the number of ``group``; None where the own group is meant.
+    """Return the number of ``group``; None stays None, the own group.
 
     Raises:
         AccessError: there is no such group.
     """
     if group is None:
-        if os.geteuid() != 0:
-            return None
-        group = DEFAULT_GROUP
+        return None
     if group.isascii() and group.isdigit():
         return int(group)
     import grp

@@ -7,6 +7,7 @@ Standard library only; see ``docs/reference/protocol.md`` for what it says.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from carbon_ops.model import Layout
     from carbon_ops.sources.base import Source
 
 DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
@@ -51,20 +53,20 @@ def _serve(options: argparse.Namespace) -> int:
         signal.signal(number, lambda number, _: stopping.append(number))
     signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
 
-    source = _open(options)
     listener = None
+    sampler = _sampler(options)
     try:
-        listener = access.listen(options.socket, options.socket_group)
+        listener = access.listen(options.socket, _group(options))
         access.drop_capabilities()
         while True:
             server = Server(
                 listener,
-                Sampler(source, options.poll_interval),
+                sampler,
                 wakeup=wakeup,
                 watchdog_ns=access.watchdog_interval_ns(),
                 stopping=stopping,
             )
-            _announce(server, listener.path)
+            _announce(sampler.layout, listener.path)
             try:
                 server.run()
             finally:
@@ -75,14 +77,29 @@ def _serve(options: argparse.Namespace) -> int:
             _say("the counters of this machine have changed; looking at them anew")
             if access.is_managed():
                 return EXIT_ZONES_CHANGED
-            source = _open(options)
+            sampler = _sampler(options)
     finally:
-        source.close()
+        sampler.close()
         if listener is not None:
             listener.close()
         signal.set_wakeup_fd(-1)
         wakeup.close()
         wakeup_writer.close()
+
+
+def _group(options: argparse.Namespace) -> str | None:
+    """Return who may connect. What is simulated is no secret: it needs no group."""
+    group: str | None = options.socket_group
+    if group is None and options.rapl_mode != "simulated" and os.geteuid() == 0:
+        return access.DEFAULT_GROUP
+    return group
+
+
+def _sampler(options: argparse.Namespace) -> Sampler:
+    """Return a sampler that has taken its first sample."""
+    sampler = Sampler(_open(options), options.poll_interval)
+    sampler.take()
+    return sampler
 
 
 def _open(options: argparse.Namespace) -> Source:
@@ -101,8 +118,7 @@ def _open(options: argparse.Namespace) -> Source:
     return source
 
 
-def _announce(server: Server, path: str) -> None:
-    layout = server.sampler.layout
+def _announce(layout: Layout, path: str) -> None:
     counted = sum(zone.counted for zone in layout.zones)
     _say(
         f"serving {counted} of {len(layout.zones)} zones from "
@@ -175,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         "--socket-group",
         metavar="GROUP",
         help="name or number of the group that may connect (default: carbon-users for "
-        "root, else the own group)",
+        "root unless simulated, else the own group)",
     )
     parser.add_argument(
         "--poll-interval",

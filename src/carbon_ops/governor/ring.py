@@ -268,7 +268,9 @@ class RingReader:
         if len(self.layout.zones) != zones:
             raise RingError("the layout names another number of zones")
         (self.time_namespace,) = _U64.unpack_from(self._map, _TIME_NS)
-        self._head, self._slot, self._slots = head, slot, slots
+        self._head: int = head
+        self._slot: int = slot
+        self._slots: int = slots
 
     @property
     def closed(self) -> bool:
@@ -278,8 +280,7 @@ class RingReader:
     @property
     def newest(self) -> int:
         """The sequence number of the newest sample."""
-        sequence: int = _U64.unpack_from(self._map, _NEWEST)[0]
-        return sequence
+        return int(_U64.unpack_from(self._map, _NEWEST)[0])
 
     @property
     def oldest(self) -> int:

@@ -36,7 +36,8 @@ IDLE_NS = 60_000_000_000  # between two requests
 MESSAGE_NS = 5_000_000_000  # for the rest of a request, or to take a reply
 PERIOD_NS = 100_000_000
 SERVICE_NS = 20_000_000  # spent on clients in one period at most
-CHECK_TICKS = 10  # samples between two looks at whether the zones are still the same
+CHECK_TICKS = 10  # samples between two looks at clients, and at zones that fail
+RESCAN_NS = 30_000_000_000  # between two looks for new zones: walking a tree costs 3 ms
 
 
 class _Client:
@@ -63,11 +64,11 @@ class Server:
         stopping: Sequence[int],
         watchdog_ns: int | None = None,
     ) -> None:
-        """Take the first sample.
+        """Publish the sampler's first sample.
 
         Args:
             listener: Where clients come in.
-            sampler: What to serve; closed with the server.
+            sampler: What to serve, one sample old; closed with the server.
             wakeup: Readable when a signal has come.
             stopping: Filled by the signal handlers; :meth:`run` then returns.
             watchdog_ns: Time between two signs of life to the service manager [ns].
@@ -90,7 +91,8 @@ class Server:
             self._ring: RingWriter | None = RingWriter(sampler.layout)
         except OSError:  # no memfd or no sealing: ``map`` is unsupported then
             self._ring = None
-        self.tick()
+        self._rescan_ns = monotonic_ns() + RESCAN_NS
+        self._publish(sampler.samples[-1])
 
     def run(self) -> None:
         """Serve until told to stop or until the zones change."""
@@ -129,12 +131,12 @@ class Server:
     def tick(self) -> None:
         """Take a sample and publish it; once in a while look after everything else."""
         sample = self.sampler.take()
-        if self._ring is not None:
-            self._ring.write(sample)
-        self._snapshot = b""
+        self._publish(sample)
         now = sample.monotonic_ns
         if sample.sequence % CHECK_TICKS == 0:
-            self.zones_changed = self.sampler.source.changed()
+            if now >= self._rescan_ns or not all(z.fresh for z in sample.totals):
+                self._rescan_ns = now + RESCAN_NS
+                self.zones_changed = self.sampler.source.changed()
             for client in list(self._clients.values()):
                 busy = client.inbox or client.outbox
                 if now - client.active_ns > (MESSAGE_NS if busy else IDLE_NS):
@@ -142,6 +144,11 @@ class Server:
         if self._watchdog_ns and now - self._alive_ns >= self._watchdog_ns:
             self._alive_ns = now
             notify("WATCHDOG=1")
+
+    def _publish(self, sample: Sample) -> None:
+        if self._ring is not None:
+            self._ring.write(sample)
+        self._snapshot = b""
 
     # --- clients --------------------------------------------------------------------
 
