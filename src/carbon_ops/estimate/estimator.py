@@ -9,8 +9,8 @@ up to the provider, which is the shipped tables unless the caller chose another.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError
 from carbon_ops.estimate import given, span
@@ -26,9 +26,13 @@ from carbon_ops.estimate.inputs import (
 )
 from carbon_ops.estimate.instant import Instant, instant
 from carbon_ops.estimate.record import CarbonRecord, EnergyBasis, Figure
+from carbon_ops.estimate.sci import Embodied
 from carbon_ops.intensity.base import IntensityProvider, Interval, Series, Signal
 from carbon_ops.intensity.static import StaticProvider
-from carbon_ops.units import WH_PER_KWH
+from carbon_ops.units import NS_PER_S, WH_PER_KWH
+
+if TYPE_CHECKING:
+    from carbon_ops.estimate.table import Array, CarbonTable
 
 WARN_MASS = 0.025  # of the parent cut off, above which (mu, sigma) mislead
 
@@ -44,8 +48,10 @@ class CarbonEstimator:
         intensity: Where grid factors come from; the shipped yearly tables by default.
         signal: Whose figure is the headline, ``"marginal"`` or ``"average"``.
         pue: Facility overhead: ``None`` (1.0, not included), ``"unknown"``
-            (1.56 +- 0.30), a number, ``(value, u)`` or a distribution.
-        embodied: Embodied carbon to show beside, never added here.
+            (1.56 +- 0.30), a number, ``(value, u)``, a cloud region or operator
+            (``"aws:eu-central-1"``, ``"gcp"``) or a distribution.
+        embodied: Hardware whose making is shown beside, never added (its whole share
+            is reserved for the span).
         method: ``"auto"``, ``"analytical_truncated"`` or ``"monte_carlo"``.
         coverage: Probability of the interval, between 0 and 1.
         missing: What to do about intervals without a factor: ``"fail"`` (no figure, and
@@ -63,7 +69,7 @@ class CarbonEstimator:
         intensity: IntensityProvider | None = None,
         signal: Signal = "marginal",
         pue: given.Pue = None,
-        embodied: Mapping[str, Any] | None = None,
+        embodied: Embodied | None = None,
         method: Method = "auto",
         coverage: float = 0.95,
         *,
@@ -94,8 +100,8 @@ class CarbonEstimator:
         self.region = region
         self.signal: Signal = signal
         self.method: Method = method
-        self.embodied = None if embodied is None else dict(embodied)
-        self._pue, self.pue = given.pue(pue)
+        self.embodied = embodied
+        self.pue_input, self.pue = given.pue(pue)
         if region is not None and intensity is None:
             self._static.series(region, signal, 0, 0)  # a typo shows here, not later
 
@@ -171,6 +177,70 @@ class CarbonEstimator:
             digits=digits,
         )
 
+    async def estimate_over_span_async(
+        self,
+        start_ts: Instant,
+        end_ts: Instant,
+        energy_wh: float | Distribution | None,
+        *,
+        energy_u_wh: float | None = None,
+        region: str | None = None,
+        validate: bool = False,
+        digits: int = 1,
+    ) -> CarbonRecord:
+        """Do :meth:`estimate_over_span` in a thread, for providers that wait."""
+        import asyncio
+
+        return await asyncio.to_thread(
+            self.estimate_over_span,
+            start_ts,
+            end_ts,
+            energy_wh,
+            energy_u_wh=energy_u_wh,
+            region=region,
+            validate=validate,
+            digits=digits,
+        )
+
+    async def estimate_metric_async(
+        self, metric: Mapping[str, Any], *, region: str | None = None
+    ) -> CarbonRecord:
+        """Do :meth:`estimate_metric` in a thread, for providers that wait."""
+        import asyncio
+
+        return await asyncio.to_thread(self.estimate_metric, metric, region=region)
+
+    def estimate_many(
+        self,
+        start_ts: Sequence[Instant] | Array,
+        end_ts: Sequence[Instant] | Array,
+        energy_wh: Sequence[float | None] | Array,
+        *,
+        energy_u_wh: Sequence[float] | Array | None = None,
+        region: str | None = None,
+    ) -> CarbonTable:
+        """Return the carbon of many spans at once, as columns of numpy arrays.
+
+        The same numbers as :meth:`estimate_over_span` for each row, without the record.
+        The provider is asked once for the time from the first start to the last end.
+
+        Args:
+            start_ts, end_ts: Times as there; numbers are epoch seconds. Length n.
+            energy_wh: Energy [Wh]; ``None`` or NaN where it is not known.
+            energy_u_wh: Standard uncertainties (k=1) [Wh]; 25 % each by default.
+            region: Instead of the estimator's own.
+
+        Raises:
+            InvalidInputError: columns differ in length, or a value cannot be used; the
+                message names the row.
+        """
+        from carbon_ops.estimate.table import many
+
+        place = self.region if region is None else region
+        if place is None:
+            _hint()
+        return many(self, place, start_ts, end_ts, energy_wh, energy_u_wh)
+
     def _estimate(
         self,
         start_ns: int,
@@ -184,7 +254,7 @@ class CarbonEstimator:
     ) -> CarbonRecord:
         if end_ns < start_ns:
             raise InvalidInputError(
-                f"the span ends {(start_ns - end_ns) / 1e9:g} s before it starts"
+                f"the span ends {(start_ns - end_ns) / NS_PER_S:g} s before it starts"
             )
         if digits not in (1, 2):
             raise InvalidInputError(f"digits must be 1 or 2, got {digits!r}")
@@ -192,12 +262,12 @@ class CarbonEstimator:
         if place is None:
             _hint()
         energy_wh, parts = energy
-        shared = parts if self._pue is None else (*parts, self._pue)
+        shared = parts if self.pue_input is None else (*parts, self.pue_input)
         figures: dict[str, Figure] = {}
         raw: dict[str, str | None] = {}
         inputs = list(shared)
         for signal in get_args(Signal):
-            label = _label(signal, basis)
+            label = label_of(signal, basis)
             found: span.Factor | str = "no_energy"
             if energy_wh is not None:
                 found, raw[signal] = self._factor(
@@ -231,7 +301,11 @@ class CarbonEstimator:
             average=figures["average"],
             inputs=tuple(inputs),
             pue=dict(self.pue),
-            embodied=self.embodied,
+            embodied=(
+                None
+                if self.embodied is None
+                else self.embodied.to_dict((end_ns - start_ns) / NS_PER_S)
+            ),
             sci=None,
             warnings=tuple(warnings(head)),
             raw_sha256=raw,
@@ -241,26 +315,41 @@ class CarbonEstimator:
         self, region: str | None, signal: Signal, start: int, end: int, energy_wh: float
     ) -> tuple[span.Factor | str, str | None]:
         """Return the factor of the span, or why there is none, and the reply's hash."""
-        stop = max(end, start + 1)  # a span without length still lies somewhere
+        intervals, reason, raw = self.intervals(region, signal, start, end)
+        if reason is not None:
+            return reason, raw
+        return span.factor(intervals, start, end, energy_wh), raw
+
+    def intervals(
+        self, region: str | None, signal: Signal, start_ns: int, end_ns: int
+    ) -> tuple[list[tuple[Interval, str | None]], str | None, str | None]:
+        """Return what the provider says of a span, gaps treated by policy.
+
+        Returns:
+            Intervals, each with the flag of how it was filled; the reason why there are
+            none; the hash of the provider's reply.
+
+        Raises:
+            ProviderError: no usable answer for the estimator's own signal.
+        """
+        stop = max(end_ns, start_ns + 1)  # a span without length still lies somewhere
         try:
-            series = self.intensity.series(region, signal, start, stop)
+            series = self.intensity.series(region, signal, start_ns, stop)
+            span.check(series, signal, start_ns, stop)
         except ProviderError:
             if self._policy != "static":
                 if signal != self.signal:
-                    return "provider_error", None
+                    return [], "provider_error", None
                 raise
-            whole = Interval(start, stop, None, "provider_error")
+            whole = Interval(start_ns, stop, None, "provider_error")
             series = Series(signal, (whole,))
-        span.check(series, signal, start, stop)
         spare: list[Interval] = []
         if self._policy == "static":
             for gap in span.gaps(series):
-                lengths = (max(gap.start_ns, start), min(gap.end_ns, stop))
-                spare += self._static.series(region, signal, *lengths).intervals
+                limits = max(gap.start_ns, start_ns), min(gap.end_ns, stop)
+                spare += self._static.series(region, signal, *limits).intervals
         intervals, reason = span.filled(series, self._policy, self._limit, spare)
-        if reason is not None:
-            return reason, series.raw_sha256
-        return span.factor(intervals, start, end, energy_wh), series.raw_sha256
+        return intervals, reason, series.raw_sha256
 
 
 def figure(
@@ -326,7 +415,8 @@ def _factor_inputs(signal: Signal, factor: span.Factor) -> list[Input]:
     return found
 
 
-def _label(signal: Signal, basis: EnergyBasis) -> str:
+def label_of(signal: Signal, basis: EnergyBasis) -> str:
+    """Return what a figure may be called: marginal emissions need dynamic energy."""
     if signal == "marginal" and basis == "dynamic":
         return "marginal emissions"
     kind = "dynamic" if basis == "dynamic" else "attributed"

@@ -8,6 +8,13 @@ from __future__ import annotations
 from math import isfinite, sqrt
 from typing import Any
 
+from carbon_ops.data.facility import (
+    REGION_U,
+    UNKNOWN_MOST,
+    UNKNOWN_PUE,
+    UNKNOWN_U,
+    pue_of,
+)
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate.inputs import (
     Distribution,
@@ -26,11 +33,8 @@ from carbon_ops.units import J_PER_WH
 # (S. Fischer 2025, arXiv:2509.22092).
 DEFAULT_ENERGY_CV = 0.25
 DEFAULT_ENERGY_SOURCE = "no uncertainty given: software estimates against meters"
-# Uptime Institute Global Data Center Survey 2024: average 1.56; the spread is ours.
-UNKNOWN_PUE = TruncatedNormal(1.56, 0.30, 1.0, 3.0)
-UNKNOWN_PUE_SOURCE = "Uptime Institute Global Data Center Survey 2024, spread assumed"
-# A yearly PUE is published to two digits and varies over the year.
-GIVEN_PUE_U = 0.02
+UNKNOWN = TruncatedNormal(UNKNOWN_PUE, UNKNOWN_U, 1.0, UNKNOWN_MOST)
+UNKNOWN_SOURCE = "Uptime Institute Global Data Center Survey 2024, spread assumed"
 SMALL_PART = 0.01  # of the variance, below which a distribution's shape does not show
 
 Pue = float | tuple[float, float] | str | Distribution | None
@@ -99,7 +103,8 @@ def measured(
     if not (isinstance(bounds, (list, tuple)) and len(bounds) == 2 and mean and u):
         return mean, (Input("energy", whole, source),)
     low, high = (number(b, "bounds_j") / J_PER_WH for b in bounds)
-    half = 0.5 * (high - low) / mean
+    # Rounded to 2**-40, so that 1 - half and 1 + half are exact and their mean is 1.
+    half = round(0.5 * (high - low) / mean * 2.0**40) / 2.0**40
     rectangular, rest = half * half / 3.0, (u / mean) ** 2 - half * half / 3.0
     if rest <= 0.0 or half >= 1.0 or rectangular < SMALL_PART * (rest + rectangular):
         return mean, (Input("energy", whole, source),)
@@ -110,6 +115,14 @@ def measured(
             "energy_bounds", Uniform(1.0 - half, 1.0 + half), "bounds of the counter"
         ),
     )
+
+
+def total(parts: tuple[Input, ...]) -> float:
+    """Return the mean energy [Wh] of the inputs that make it."""
+    mean = 1.0
+    for i in parts:
+        mean *= shape(i.distribution).mean
+    return mean
 
 
 def spread(parts: tuple[Input, ...]) -> float:
@@ -123,7 +136,11 @@ def spread(parts: tuple[Input, ...]) -> float:
 
 
 def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
-    """Return the input (None: exactly 1) and the record's account of it."""
+    """Return the input (None: exactly 1) and the record's account of it.
+
+    ``value`` and ``u`` are the published ones; where a bound cuts the normal, the mean
+    that enters the estimate differs and stands in the inputs.
+    """
     if value is None:
         return None, {
             "value": 1.0,
@@ -135,11 +152,18 @@ def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
     if isinstance(value, _KINDS):
         distribution: Distribution = value
     elif isinstance(value, str):
-        if value != "unknown":
-            raise InvalidInputError(
-                f"pue must be a number, (value, u) or 'unknown', got {value!r}"
-            )
-        distribution, default, source = UNKNOWN_PUE, True, UNKNOWN_PUE_SOURCE
+        if value == "unknown":
+            distribution, default, source = UNKNOWN, True, UNKNOWN_SOURCE
+        else:
+            known = pue_of(value)
+            if known is None:
+                raise InvalidInputError(
+                    f"no PUE is known for {value!r}",
+                    hint="Give a number, (value, u), 'unknown', or a cloud region or "
+                    "operator: aws:eu-central-1, gcp.",
+                )
+            distribution = _above_one(known.value, known.u)
+            source = f"{known.source}, {known.year}"
     elif isinstance(value, tuple):
         if len(value) != 2:
             raise InvalidInputError(
@@ -148,18 +172,20 @@ def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
         distribution = _above_one(number(value[0], "pue"), number(value[1], "u of pue"))
     else:
         mean = number(value, "pue")
-        distribution = _above_one(mean, GIVEN_PUE_U if mean > 1.0 else 0.0)
-        source = "given; uncertainty by default"
+        distribution = _above_one(mean, REGION_U if mean > 1.0 else 0.0)
+        source = "given; its uncertainty is that of published yearly figures"
     distribution = checked(distribution, "pue")
-    centre = getattr(distribution, "mu", shape(distribution).mean)
-    if centre < 1.0 or getattr(distribution, "lower", 1.0) < 1.0:
-        raise InvalidInputError(f"pue is at least 1, got {value!r}")
     of = shape(distribution)
+    best, u = of.mean, of.mean * sqrt(of.c2)
+    if isinstance(distribution, TruncatedNormal):
+        best, u = distribution.mu, distribution.sigma
+    if best < 1.0 or getattr(distribution, "lower", 1.0) < 1.0:
+        raise InvalidInputError(f"pue is at least 1, got {value!r}")
     return Input("pue", distribution, source, default), {
-        "value": of.mean,
-        "u": of.mean * sqrt(of.c2),
+        "value": best,
+        "u": u,
         "default": default,
-        "reason": source if default else None,
+        "reason": source,
     }
 
 
