@@ -19,7 +19,7 @@ from carbon_ops.errors import CarbonOpsError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from carbon_ops.ledger.verify import Report
+    from carbon_ops.ledger.report import Report
     from carbon_ops.meter.span import Span
 
 ORIGIN = "carbon-ops.example/demo"
@@ -39,7 +39,7 @@ def command(region: str, as_json: bool) -> int:
 
     Needs no root and no hardware. Starts a governor of its own on a SIMULATED energy
     counter, runs a few seconds of real CPU-bound Python, and prints what each piece used:
-    joules with the bounds that the counter allows, grams of CO2 with a 95 % interval for
+    joules with the bounds that the counter allows, milligrams of CO2 with a 95 % interval for
     the marginal factor, and the figure for the average factor beside it. The records go to
     a signed ledger in a temporary folder; copies of it are then falsified in three ways.
     Everything it started or wrote is gone at the end.
@@ -98,18 +98,18 @@ class Result:
         console.print(
             "SIMULATED: the work and its CPU time are real, the counter is not. "
             "[dim]Joules: the task's share by CPU time, and below it the bounds the "
-            "counter's samples allow. Grams: mean and 95 % interval.[/dim]\n"
+            "counter's samples allow. Carbon: mean and 95 % interval.[/dim]\n"
         )
         console.print(
             f"ledger  {self.genuine.size} records, signed: "
             f"[bold green]{self.genuine.verdict}[/bold green]"
         )
         for name, report in self.attacks:
-            where = "" if report.seq is None else f" at record {report.seq}"
-            colour = "red" if report.verdict == "TAMPERED" else "yellow"
+            colour = "green" if report.verdict == "TAMPERED" else "red"
             console.print(
                 f"attack  {name}: [bold {colour}]{report.verdict}[/bold {colour}] "
-                f"{report.code}{where}"
+                f"{report.code}\n        [dim]{report.detail}[/dim]",
+                highlight=False,
             )
 
 
@@ -157,8 +157,8 @@ def _table(spans: list[Span]) -> Any:
     table.add_column("operation\n[dim]seconds[/dim]")
     table.add_column("joules\n[dim]bounds[/dim]", justify="right")
     table.add_column("mode\n[dim]source[/dim]")
-    table.add_column("marginal, g CO2\n[dim]95 %, method[/dim]", justify="right")
-    table.add_column("average, g CO2e\n[dim]95 %[/dim]", justify="right")
+    table.add_column("marginal, mg CO2\n[dim]95 %, method[/dim]", justify="right")
+    table.add_column("average, mg CO2e\n[dim]95 %[/dim]", justify="right")
     for span in spans:
         if span.metric is None:
             continue
@@ -171,8 +171,8 @@ def _table(spans: list[Span]) -> Any:
             + (f"[dim]{bounds[0]:.2f} to {bounds[1]:.2f}[/dim]" if bounds else "-"),
             f"{energy['attribution_mode']}\n"
             f"[dim]{energy['components']['cpu']['source']}[/dim]",
-            _grams(estimate, "marginal", estimate["method"] if estimate else ""),
-            _grams(estimate, "average", ""),
+            _milligrams(estimate, "marginal", estimate["method"] if estimate else ""),
+            _milligrams(estimate, "average", ""),
         )
     return table
 
@@ -181,12 +181,13 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
-def _grams(estimate: dict[str, Any] | None, signal: str, method: str) -> str:
+def _milligrams(estimate: dict[str, Any] | None, signal: str, method: str) -> str:
     if estimate is None or estimate[signal]["g"] is None:
         return "unknown"
     one = estimate[signal]
+    mean, low, high = (one[key] * 1_000 for key in ("g", "ci_low", "ci_high"))
     return (
-        f"{one['g']:.4f}\n[dim]{one['ci_low']:.4f} to {one['ci_high']:.4f}"
+        f"{mean:.2f}\n[dim]{low:.2f} to {high:.2f}"
         + (f"\n{method}" if method else "")
         + "[/dim]"
     )

@@ -18,12 +18,23 @@ def _write(ledger: Path, lines: list[bytes]) -> None:
     (ledger / "active.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
 
 
-def _with_less_energy(line: bytes) -> bytes:
-    """Return ``line`` with one digit of its first energy changed; still canonical."""
+def _with_other_energy(line: bytes) -> bytes:
+    """Return ``line`` with one digit of its energy changed, in canonical form still.
+
+    Not every digit will do: another number may have a shorter shortest form.
+    """
     key = b'"energy_j_total":'
-    at = line.index(key) + len(key)
-    old = line[at : at + 1]
-    return line[:at] + (b"9" if old != b"9" else b"8") + line[at + 1 :]
+    start = line.index(key) + len(key)
+    for at in range(start, line.index(b",", start)):
+        for digit in b"987654321":
+            forged = line[:at] + bytes([digit]) + line[at + 1 :]
+            if (
+                line[at : at + 1].isdigit()
+                and digit != line[at]
+                and dumps(json.loads(forged)) == forged
+            ):
+                return forged
+    raise ValueError("no digit of this energy can be changed alone")
 
 
 def _first_metric(lines: list[bytes]) -> int:
@@ -34,7 +45,7 @@ def change_digit(ledger: Path) -> None:
     """Change one digit of the first energy and leave the rest alone."""
     lines = _lines(ledger)
     n = _first_metric(lines)
-    lines[n] = _with_less_energy(lines[n])
+    lines[n] = _with_other_energy(lines[n])
     _write(ledger, lines)
 
 
@@ -47,7 +58,7 @@ def rechain(ledger: Path) -> None:
     """Change one digit, then compute every later ``prev_hash`` anew."""
     lines = _lines(ledger)
     first = _first_metric(lines)
-    lines[first] = _with_less_energy(lines[first])
+    lines[first] = _with_other_energy(lines[first])
     for n in range(first + 1, len(lines)):
         record = json.loads(lines[n])
         record["prev_hash"] = record_hash(lines[n - 1])
