@@ -2,8 +2,10 @@
 
 Awkward parts kept: a register is 8 bytes at an offset equal to its number, up to 3 GiB
 into a sparse file; every CPU of a package shows the same counter; bits above 31 may
-hold anything; the topology lists each CPU. One thing differs: a register that was never
-set reads 0 here, where hardware answers EIO.
+hold anything; the topology lists each CPU. Two things differ. A register that was never set
+reads 0 here, where hardware answers EIO. And neighbours share bytes of the file: set
+AMD's unit (0xC0010299) before its package (0xC001029B); the core's (0xC001029A) then
+reads as a mixture of both.
 """
 
 from __future__ import annotations
