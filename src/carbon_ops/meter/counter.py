@@ -1,4 +1,6 @@
-"""Where the host's energy comes from: a governor, else a model of CPU load.
+"""Where the host's energy comes from.
+
+A governor; else counters that this process may read itself; else a model of CPU load.
 
 A failed reading degrades one span, not the logger: the next span asks again. The client
 of the governor is imported only when its socket exists.
@@ -7,20 +9,28 @@ of the governor is imported only when its socket exists.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from math import sqrt
+from typing import Literal, NamedTuple, get_args
 
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import GovernorUnavailableError
-from carbon_ops.meter.metric import Domain, Host
+from carbon_ops.meter.local import POWERCAP, LocalCounters, open_local
+from carbon_ops.meter.metric import Domain, Host, Pinned
+from carbon_ops.meter.pinning import PinMark, Topology
 from carbon_ops.meter.process_tree import NS_PER_TICK, read_file
+from carbon_ops.model import Reason
 from carbon_ops.sources import modelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carbon_ops.model import EnergySource, Origin, Reason, Sample, Window
+    from carbon_ops.model import EnergySource, Origin, Sample, Window
 
 DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
-INTERVAL_NS = 100_000_000  # of a governor that does not say
+INTERVAL_NS = 100_000_000  # of the governor's samples
+_LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse for less
+
+
+_REASONS = get_args(Reason)
 
 
 class HostMark(NamedTuple):
@@ -29,8 +39,9 @@ class HostMark(NamedTuple):
     at_ns: int
     sample: Sample | None
     origin: Origin | None
-    reason: Reason | None  # why there is no sample
+    reason: Reason | None  # why the sample is not a governor's
     busy_ns: int | None
+    pin: PinMark | None = None
 
 
 def host_busy_ns() -> int | None:
@@ -48,20 +59,20 @@ def host_busy_ns() -> int | None:
     return ticks * NS_PER_TICK
 
 
-def domains(window: Window) -> tuple[Domain | None, Domain | None]:
-    """Return the counted packages and the counted DRAM of ``window``."""
-    sums: dict[bool, Domain] = {}
-    for part in window.zones:
-        if not part.zone.counted:
-            continue
-        is_dram = part.zone.kind == "dram"
-        old = sums.get(is_dram, Domain(0, 0, 0))
-        sums[is_dram] = Domain(
-            old.total + part.point_uj,
-            old.low + part.low_uj,
-            old.high + part.high_uj,
-        )
-    return sums.get(False), sums.get(True)
+def domains(
+    window: Window, packages: frozenset[int] | None = None
+) -> tuple[Domain | None, Domain | None]:
+    """Return the counted packages and the counted DRAM of ``window``.
+
+    With ``packages`` only those of these.
+    """
+    found: list[Domain | None] = [None, None]
+    for zone, point, low, high in window.zones:
+        if zone.counted and (packages is None or zone.package in packages):
+            at = zone.kind == "dram"
+            old = found[at] or Domain(0, 0, 0)
+            found[at] = Domain(old.total + point, old.low + low, old.high + high)
+    return found[0], found[1]
 
 
 class HostCounter:
@@ -71,7 +82,9 @@ class HostCounter:
         source: Counters to use; None looks for a governor.
         socket: Path of the governor's socket; None: ``CARBON_OPS_SOCKET``, then
             ``/var/run/carbon-ops.sock``.
-        model_on: Without a counter, model the energy; else it is not known.
+        model: Without a counter: ``on`` models the energy from the shipped tables, a
+            model of your own from its watts, ``off`` leaves it unknown.
+        powercap_root: Where counters that this process may read itself are.
     """
 
     def __init__(
@@ -79,35 +92,83 @@ class HostCounter:
         source: EnergySource | None,
         socket: str | None,
         *,
-        model_on: bool,
+        model: modelled.CpuModel | Literal["on", "off"] = "on",
+        powercap_root: str | None = None,
     ) -> None:
         self._given = source
         self._source = source
         self._socket = socket or os.environ.get("CARBON_OPS_SOCKET") or DEFAULT_SOCKET
-        self._model_on = model_on
-        self._model: modelled.CpuModel | None = None  # found when first needed
+        self._model: modelled.CpuModel | None = None
+        self._look_up = model == "on"  # when first needed
+        if isinstance(model, modelled.CpuModel):
+            self._model = model
+        self._powercap = powercap_root or POWERCAP
+        self._local: LocalCounters | None = None
+        self._local_tried = False
+        self._topology = Topology()
+        self._load: list[tuple[int, int]] = []  # instant and busy time, two of the past
         self.cpus = os.cpu_count() or 1
 
-    def mark(self) -> HostMark:
-        """Return where the counters stand now. Never raises."""
-        sample = origin = reason = busy = None
+    def mark(self, pid: int | None = 0) -> HostMark:
+        """Return where the counters stand now. Never raises.
+
+        Args:
+            pid: Whose CPU affinity counts: 0 is this process, None nobody's.
+        """
         began = monotonic_ns()
+        pin = None if pid is None else self._topology.mark(pid, self.cpus)
         try:
             source = self._find()
-            sample, origin = source.mark(), source.origin
+            return HostMark(began, source.mark(), source.origin, None, None, pin)
         except GovernorUnavailableError as error:
             reason = _known(error.reason)
-            busy = host_busy_ns()
-        return HostMark(began, sample, origin, reason, busy)
+        local = self._open_local()
+        if local is not None:
+            try:
+                return HostMark(
+                    began, local.mark(), local.origin, reason, host_busy_ns(), pin
+                )
+            except GovernorUnavailableError:
+                pass  # the model is left
+        return HostMark(began, None, None, reason, host_busy_ns(), pin)
 
-    def since(self, mark: HostMark, t1_ns: int, *, settle: bool = False) -> Host:
-        """Return the host's energy from ``mark`` to ``t1_ns``. Never raises."""
+    def since(
+        self,
+        mark: HostMark,
+        t1_ns: int,
+        *,
+        settle: bool = False,
+        pid: int | None = 0,
+    ) -> Host:
+        """Return the host's energy from ``mark`` to ``t1_ns``. Never raises.
+
+        With a gap or a reset in between, the counters' energy is used as long as it is
+        surer than the model would be.
+        """
+        pin = None
+        if mark.pin is not None and pid is not None:
+            now = self._topology.mark(pid, self.cpus)
+            if now is not None and now.packages == mark.pin.packages:
+                pin = now
         reason = mark.reason
         if mark.sample is not None:
             try:
-                return self._measured(mark, mark.sample, t1_ns, settle)
+                host = self._measured(mark, mark.sample, t1_ns, settle, pin)
             except GovernorUnavailableError as error:
-                reason = _known(error.reason)
+                reason = reason or _known(error.reason)
+            else:
+                if not _too_wide(host):
+                    return host
+                reason = reason or "gap"
+                lost = self._modelled(mark, t1_ns, reason)
+                return lost._replace(
+                    samples=host.samples,
+                    wraps=host.wraps,
+                    gaps=host.gaps,
+                    resets=host.resets,
+                    failures=host.failures,
+                    flags=(*host.flags, *lost.flags),
+                )
         return self._modelled(mark, t1_ns, reason)
 
     def close(self) -> None:
@@ -115,6 +176,9 @@ class HostCounter:
         if self._source is not None:
             self._source.close()
             self._source = self._given
+        if self._local is not None:
+            self._local.close()
+            self._local, self._local_tried = None, False
 
     def _find(self) -> EnergySource:
         if self._source is None:
@@ -133,44 +197,87 @@ class HostCounter:
             self._source = GovernorClient(self._socket)
         return self._source
 
+    def _open_local(self) -> LocalCounters | None:
+        if not self._local_tried:
+            self._local_tried = True
+            self._local = open_local(self._powercap)
+        return self._local
+
     def _measured(
-        self, mark: HostMark, sample: Sample, t1_ns: int, settle: bool
+        self,
+        mark: HostMark,
+        sample: Sample,
+        t1_ns: int,
+        settle: bool,
+        pin: PinMark | None,
     ) -> Host:
-        source = self._find()
+        governed = mark.reason is None
+        source = self._find() if governed else self._local
+        if source is None:
+            raise GovernorUnavailableError("stale", "the counters were closed")
         window = source.window(sample, mark.at_ns, t1_ns, settle=settle)
-        if source.origin != mark.origin:
+        origin = source.origin
+        if origin != mark.origin:
             raise GovernorUnavailableError(
                 "restarted", "the governor was restarted during the span"
             )
         cpu, dram = domains(window)
         if cpu is None:
             raise GovernorUnavailableError("no_zones", "no package counter is served")
+        pinned = None
+        if pin is not None and mark.pin is not None:
+            own, _ = domains(window, pin.packages)
+            if own is not None:
+                pinned = Pinned(
+                    own,
+                    max(0, pin.busy_ns - mark.pin.busy_ns),
+                    len(pin.packages) / pin.of,
+                )
         return Host(
-            "governor",
-            None,
-            source.origin.source,
+            "governor" if governed else "monitor_only",
+            mark.reason,
+            origin.source,
             cpu,
             dram,
-            window.host_busy_ns,
+            window.host_busy_ns if governed else self._busy_since(mark, t1_ns),
             t1_ns - mark.at_ns,
-            source.origin,
+            origin,
+            pinned,
             dram_reason=None if dram else "no_dram_zone",
-            interval_ns=INTERVAL_NS,
+            interval_ns=INTERVAL_NS if governed else 0,
             samples=window.samples,
             wraps=window.wraps,
             gaps=window.gaps,
             resets=window.resets,
             failures=window.failures,
-            flags=window.flags,
+            flags=window.flags if pinned is None else (*window.flags, "pinned"),
         )
 
-    def _modelled(self, mark: HostMark, t1_ns: int, reason: Reason | None) -> Host:
-        start = mark.busy_ns
+    def _busy_since(self, mark: HostMark, t1_ns: int) -> int | None:
+        """Return the host's busy CPU time since ``mark`` [ns], from ``/proc/stat``.
+
+        For a short span it is what the host's load over a longer time, a quarter of a
+        second at least, makes of the span's length.
+        """
+        start, since = mark.busy_ns, mark.at_ns
         if start is None and mark.sample is not None:
-            start = mark.sample.host_busy_ns
-        end = host_busy_ns()
-        busy = None if start is None or end is None else max(0, end - start)
-        if self._model is None and self._model_on:
+            start, since = mark.sample.host_busy_ns, mark.sample.monotonic_ns
+        now = host_busy_ns()
+        if start is None or now is None:
+            return None
+        load = self._load
+        if not load or t1_ns - load[-1][0] > _LOOK_BACK_NS:
+            self._load = load = [*load[-1:], (t1_ns, now)]
+        at, busy = load[0]
+        duration = t1_ns - mark.at_ns
+        if duration < _LOOK_BACK_NS < t1_ns - at:
+            return max(0, now - busy) * duration // (t1_ns - at)
+        return max(0, now - start) * duration // max(1, t1_ns - since)
+
+    def _modelled(self, mark: HostMark, t1_ns: int, reason: Reason | None) -> Host:
+        busy = self._busy_since(mark, t1_ns)
+        if self._look_up:
+            self._look_up = False
             self._model = modelled.of_this_host(self.cpus)
         model = self._model
         cpu = None
@@ -198,10 +305,16 @@ class HostCounter:
         )
 
 
+def _too_wide(host: Host) -> bool:
+    """Return whether a gap hides so much energy that the model knows more."""
+    if not (host.gaps or host.resets or "unread" in host.flags) or host.cpu is None:
+        return False
+    total, low, high = host.cpu
+    if "unread" in host.flags or not total:
+        return True
+    return (high - low) / 2 / sqrt(3) > modelled.KNOWN_CV * total
+
+
 def _known(reason: str) -> Reason:
     """Return ``reason`` if the metric has a word for it, else ``protocol``."""
-    from typing import get_args
-
-    from carbon_ops.model import Reason as Reasons
-
-    return reason if reason in get_args(Reasons) else "protocol"  # type: ignore[return-value]
+    return reason if reason in _REASONS else "protocol"  # type: ignore[return-value]

@@ -68,7 +68,8 @@ class EnergyLogger:
             share; ``excluded``, none (needs ``idle_w``).
         scope: Whose CPU time counts: ``tree`` (this process and its children, living and
             reaped), ``children``, ``process``, ``thread`` (the one that begins the
-            span), a process number with its children, or a clock of your own.
+            span), ``cgroup`` (this process's), ``cgroup:PATH``, a process number with
+            its children, or a clock of your own.
         model: ``on``: without counters, energy is modelled from CPU load and flagged;
             ``off``: it is null then.
         idle_w: Power of the idle host's packages [W], as measured.
@@ -106,7 +107,7 @@ class EnergyLogger:
         self._policy: Policy = policy
         self._baseline = metric.Baseline(idle_w)
         self._clock = clock_of(scope)
-        self._counter = HostCounter(source, socket, model_on=model == "on")
+        self._counter = HostCounter(source, socket, model=model)
         self._writer: Writer | None = None
         if ledger is not None or estimator is not None or region is not None:
             from carbon_ops.meter.writer import Writer
@@ -187,6 +188,8 @@ class EnergyLogger:
         _check_name(operation)
         self._check_fork()
         chosen = self._clock if scope is None else clock_of(scope)
+        if isinstance(chosen, process_tree.OwnThread):
+            chosen = process_tree.OwnThread()  # the one that is here now
         return Span(self, operation, chosen, info, settle=settle, pool=pool_of(chosen))
 
     def _stepped_span(self, operation: str, kind: str) -> Span:
@@ -242,7 +245,7 @@ class EnergyLogger:
     # --- inside ---------------------------------------------------------------------
 
     def _take(self, clock_: CpuClock) -> Mark:
-        host = self._counter.mark()
+        host = self._counter.mark(_leader(clock_))
         flags: tuple[str, ...] = ()
         try:
             cpu = clock_.read()
@@ -253,7 +256,7 @@ class EnergyLogger:
     def _begin_span(self, span: Span, within: Lane | None) -> Mark:
         if span._pool is None:
             return self._take(span._clock)
-        host, wall = self._counter.mark(), clock.wall_ns()
+        host, wall = self._counter.mark(_leader(span._clock)), clock.wall_ns()
         span._lane, account, cpu = span._pool.enter(within, span._kind)
         return Mark(host, wall, cpu, (), account, span._pool.divided_ns)
 
@@ -315,7 +318,7 @@ class EnergyLogger:
         status: Literal["ok", "error"] = "ok",
         settle: bool = False,
     ) -> tuple[Metric, CarbonRecord | None]:
-        host = self._counter.since(begin.host, t1, settle=settle)
+        host = self._counter.since(begin.host, t1, settle=settle, pid=_leader(clock_))
         pids = clock_.pids()
         task = metric.Task(
             operation=operation,
@@ -346,6 +349,11 @@ class EnergyLogger:
         return built.metric, record
 
 
+def _leader(clock_: CpuClock) -> int | None:
+    leader: int | None = getattr(clock_, "leader", None)
+    return leader
+
+
 _pools: dict[str, Pool] = {}  # of this process, for all loggers together
 
 
@@ -374,9 +382,15 @@ def clock_of(scope: str | int | CpuClock) -> CpuClock:
             return process_tree.OwnProcess()
         if scope == "thread":
             return process_tree.OwnThread()
+        kind, _, path = scope.partition(":")
+        if kind == "cgroup":
+            from carbon_ops.sources import cgroup
+
+            return cgroup.CgroupClock(path or cgroup.own_path())
         raise InvalidInputError(
             f"unknown scope {scope!r}",
-            hint="Use tree, children, process, thread or a process number.",
+            hint="Use tree, children, process, thread, cgroup, cgroup:PATH or a "
+            "process number.",
         )
     if isinstance(scope, int):
         try:

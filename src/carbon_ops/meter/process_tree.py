@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         def pids(self) -> list[int]:
             """Return the living processes counted, for their memory."""
 
+    # Optional: ``leader``, the process whose CPU affinity is the scope's (0: this one).
+
 
 NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
@@ -149,6 +151,7 @@ class OwnTree:
     """This process and its children, living and reaped: the default scope."""
 
     name = "tree"
+    leader = 0
 
     def __init__(self, *, with_self: bool = True) -> None:
         self._with_self = with_self
@@ -183,6 +186,7 @@ class OwnProcess:
     """This process without its children."""
 
     name = "process"
+    leader = 0
 
     def read(self) -> int:
         return time.process_time_ns()
@@ -195,6 +199,7 @@ class OwnThread:
     """The thread that made this object; other threads may read it while it lives."""
 
     name = "thread"
+    leader = 0
 
     def __init__(self) -> None:
         from _thread import get_ident
@@ -230,6 +235,7 @@ class TreeClock:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.name = f"pid:{pid}"
+        self.leader = pid
         self.gone = False
         self._began = self._start_time()
         self._last = 0
