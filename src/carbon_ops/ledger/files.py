@@ -189,8 +189,8 @@ class Directory:
             raise
         return held
 
-    def seal(self, held: Held, first: int) -> None:
-        """Rename the full active file, ``held``, to its segment's name, durably.
+    def seal(self, first: int) -> None:
+        """Rename the full active file to its segment's name, read-only and durable.
 
         Raises:
             FileExistsError: a segment of that name is there already.
@@ -201,8 +201,12 @@ class Directory:
         if self.state(name) is not None:
             raise FileExistsError(17, f"{name} exists beside a full {ACTIVE}")
         here = self.descriptor
-        with contextlib.suppress(PermissionError):  # another writer's file: mode stays
-            os.fchmod(held.descriptor, 0o444)
+        descriptor = os.open(ACTIVE, _READ, dir_fd=here)
+        try:
+            with contextlib.suppress(PermissionError):  # of another user: mode stays
+                os.fchmod(descriptor, 0o444)
+        finally:
+            os.close(descriptor)
         os.rename(ACTIVE, name, src_dir_fd=here, dst_dir_fd=here)
         self.sync()
 

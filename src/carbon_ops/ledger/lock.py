@@ -29,9 +29,8 @@ class LockTimeout(LedgerError):
 class WriterLock:
     """The lock of one :class:`~carbon_ops.ledger.files.Directory`."""
 
-    def __init__(self, directory: Directory, timeout_s: float) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._timeout_s = timeout_s
         self._threads = threading.Lock()
         self._owner = 0  # thread that holds it
         self._descriptor = -1
@@ -59,14 +58,16 @@ class WriterLock:
                 self._owner = 0
 
     @contextmanager
-    def among_processes(self) -> Iterator[None]:
+    def among_processes(self, deadline: float) -> Iterator[None]:
         """Hold the lock against other processes.
 
+        Args:
+            deadline: When to give up [s of CLOCK_MONOTONIC].
+
         Raises:
-            LockTimeout: not obtained within the time-out.
+            LockTimeout: not obtained in time.
             LedgerError: ``LOCK`` cannot be opened or locked.
         """
-        deadline = time.monotonic() + self._timeout_s
         try:
             try:
                 self._descriptor = self._lock_file(deadline)
@@ -114,8 +115,8 @@ class WriterLock:
                 pass
             if time.monotonic() >= deadline:
                 raise LockTimeout(
-                    f"the ledger {self._directory.path} stayed locked for "
-                    f"{self._timeout_s:g} s; nothing was written",
+                    f"the ledger {self._directory.path} stayed locked by another writer; "
+                    "nothing was written",
                     hint="`fuser -v` on its file LOCK shows who holds it.",
                 )
             time.sleep(pause_s)

@@ -54,10 +54,19 @@ class Tail:
         step: Records per segment.
         sealed: Records in sealed segments.
         last_hash: Hash of the last sealed record; zeros if there is none.
-        frontier: The tree over the sealed records; None for an unsigned ledger.
+        frontier: The tree over the sealed records; None: nobody asks for roots.
     """
 
-    __slots__ = ("data", "frontier", "last_hash", "sealed", "size", "step", "subtree")
+    __slots__ = (
+        "data",
+        "frontier",
+        "last_hash",
+        "rooted",
+        "sealed",
+        "size",
+        "step",
+        "subtree",
+    )
 
     def __init__(
         self,
@@ -70,7 +79,8 @@ class Tail:
         self.sealed = sealed
         self.size = sealed  # all records
         self.last_hash = last_hash  # of the last record, sealed or active
-        self.frontier = frontier  # over all records
+        self.rooted = frontier is not None
+        self.frontier = frontier or Frontier()  # over all records, if rooted
         self.data = b""  # the active file
         self.subtree = Frontier()  # over the active records alone
 
@@ -93,8 +103,7 @@ class Tail:
             LedgerCorruptError: the root at the anchor's size is another one.
         """
         lines = data.split(b"\n", self.room)[:-1]
-        signed = anchor is not None and self.frontier is not None
-        known = lines[: max(0, anchor.size - self.size)] if anchor and signed else []
+        known = lines[: max(0, anchor.size - self.size)] if anchor else []
         if known:
             self._count(map(leaf_hash, known), record_hash(known[-1]))
             self.check(anchor)
@@ -114,7 +123,7 @@ class Tail:
         Raises:
             LedgerCorruptError: the roots differ.
         """
-        if anchor is None or self.frontier is None or anchor.size != self.size:
+        if anchor is None or not self.rooted or anchor.size != self.size:
             return
         if self.frontier.root() != anchor.root:
             raise LedgerCorruptError(
@@ -151,9 +160,9 @@ class Tail:
         return node
 
     def _count(self, leaves: Iterable[bytes], last_hash: str) -> None:
-        before = self.subtree.size
-        self.subtree.extend(leaves := list(leaves))
-        self.size += self.subtree.size - before
-        if self.frontier is not None:
-            self.frontier.extend(leaves)
+        leaves = list(leaves)
+        self.size += len(leaves)
         self.last_hash = last_hash
+        if self.rooted:
+            self.subtree.extend(leaves)
+            self.frontier.extend(leaves)

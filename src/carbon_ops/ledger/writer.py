@@ -1,0 +1,345 @@
+"""The steps of a flush, a seal and a repair, in the order that keeps the ledger whole.
+
+One thread of one process at a time runs them; :mod:`carbon_ops.ledger.store` sees to it.
+The order is: data durable, then the checkpoint over them, then the segment sealed. A
+checkpoint never covers bytes that are not on the disk, and never fewer than before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple
+
+from carbon_ops.clock import boottime_ns, monotonic_ns, rfc3339, wall_ns
+from carbon_ops.errors import LedgerError
+from carbon_ops.ledger import subtrees as trees
+from carbon_ops.ledger.chain import FORMAT, Draft, draft
+from carbon_ops.ledger.failures import (
+    CheckpointDelayed,
+    LedgerExistsError,
+    LedgerWriteError,
+    Stopped,
+)
+from carbon_ops.ledger.files import (
+    ACTIVE,
+    CHECKPOINT,
+    Directory,
+    Held,
+    SyncFailedError,
+    segment_name,
+    segment_start,
+)
+from carbon_ops.ledger.merkle import Frontier
+from carbon_ops.ledger.note import Checkpoint, Signer, sign_note
+from carbon_ops.ledger.recovery import Genesis, load, read_anchor
+from carbon_ops.ledger.tail import LedgerCorruptError, Receipt, Tail
+from carbon_ops.log import log
+
+HEARTBEAT_NS = 3_600_000_000_000  # 1 h: a longer silence shows as one
+
+
+class Recovered(NamedTuple):
+    """What was cut off the end of a damaged ledger."""
+
+    seq: int  # where the damage began
+    torn_bytes: int
+    quarantine: str  # file of the ledger's directory that keeps the bytes
+
+
+class Written(NamedTuple):
+    """How far a write came."""
+
+    receipts: list[Receipt]  # of all records that are durable
+    acknowledged: int  # so many of them are covered by a checkpoint too
+    stopped: Stopped | None
+
+
+class Writer:
+    """What one process knows of a ledger, and what it does to it."""
+
+    def __init__(
+        self, directory: Directory, genesis: Genesis, signer: Signer | None
+    ) -> None:
+        self.directory = directory
+        self.genesis = genesis
+        self.signer = signer
+        self.cut_any = False  # cut an unsigned ledger whatever follows the damage
+        self.recovered: Recovered | None = None
+        self.stopped = ""  # why nothing more is written
+        self.tail = Tail(genesis.step)
+        self._known = False  # tail and held show the disk as it was
+        self._subtrees = trees.empty(genesis.step)
+        self._held: Held | None = None  # the active file
+        self._covered = 0  # size of the newest checkpoint
+        self._beat_ns = monotonic_ns()
+        self._beat_wall = ""  # time in the newest heartbeat record seen
+
+    def begin(self) -> None:
+        """Write record 0 into an empty ledger.
+
+        Raises:
+            LedgerExistsError: it is not empty.
+        """
+        for name in self.directory.names():
+            if name in (ACTIVE, CHECKPOINT) or segment_start(name) is not None:
+                raise LedgerExistsError(
+                    f"{self.directory.path} holds a ledger already ({name})",
+                    hint="Open it, or name another directory.",
+                )
+        genesis = self.genesis
+        self.tail = Tail(genesis.step, frontier=Frontier())
+        record = {
+            "type": "genesis",
+            "format": FORMAT,
+            "origin": genesis.origin,
+            "segment_records": genesis.step,
+            "vkey": genesis.vkey,
+        }
+        self._known = True
+        self.settle([draft(record)])
+
+    def forget(self) -> None:
+        """Read everything from the disk at the next refresh."""
+        self._known = False
+
+    def release(self) -> None:
+        """Let the files go."""
+        self._hold(None)
+        self.directory.close()
+
+    def statement(self) -> Checkpoint:
+        """Return the unsigned statement over all records."""
+        return Checkpoint(
+            self.genesis.origin, self.tail.size, self.tail.frontier.root()
+        )
+
+    # --- writing ------------------------------------------------------------------
+
+    def settle(
+        self,
+        drafts: list[Draft],
+        also: Signer | None = None,
+        then: Signer | None = None,
+    ) -> list[Receipt]:
+        """Write ``drafts`` or raise what stopped it; see :meth:`write`."""
+        written = self.write(drafts, also, then)
+        if written.stopped is not None:
+            raise written.stopped.error(
+                self.directory.path, written.receipts, len(drafts)
+            )
+        return written.receipts
+
+    def write(
+        self,
+        drafts: list[Draft],
+        also: Signer | None = None,
+        then: Signer | None = None,
+    ) -> Written:
+        """Write ``drafts``, segment by segment, each with its checkpoint.
+
+        First mends what an earlier failure left: a checkpoint that lags behind, a full
+        active file.
+
+        Args:
+            drafts: Records; none at all just mends.
+            also: A second key for the checkpoints.
+            then: The key in force once the records are durable.
+        """
+        receipts: list[Receipt] = []
+        acknowledged = 0
+        try:
+            self._sign()
+            if not self.tail.room:
+                self._seal()
+            while acknowledged < len(drafts):
+                receipts += self._put(
+                    drafts[acknowledged : acknowledged + self.tail.room]
+                )
+                self.signer = then or self.signer
+                self._sign(also)
+                acknowledged = len(receipts)
+                if not self.tail.room:
+                    self._seal(last=acknowledged == len(drafts))
+        except Stopped as stopped:
+            if isinstance(stopped.cause, SyncFailedError):
+                self.stopped = f"the disk did not confirm a write ({stopped.cause})"
+            return Written(receipts, acknowledged, stopped)
+        except BaseException:
+            self._known = False  # an interrupt, somewhere between disk and memory
+            raise
+        return Written(receipts, acknowledged, None)
+
+    def _put(self, drafts: list[Draft]) -> list[Receipt]:
+        """Replace the active file by itself and ``drafts``."""
+        data, receipts = self.tail.lines(drafts)
+        try:
+            held = self.directory.replace(ACTIVE, self.tail.data + data)
+        except OSError as error:
+            raise Stopped(LedgerWriteError, error) from error
+        self._hold(held)
+        self.tail.grow(data, receipts[-1].hash)
+        return receipts
+
+    def _sign(self, also: Signer | None = None) -> None:
+        """Replace the checkpoint by one over all records, which are on the disk."""
+        if self.signer is None or self._covered == self.tail.size:
+            return
+        signers = [self.signer] if also is None else [self.signer, also]
+        statement = self.statement()
+        try:
+            note = sign_note(statement.body(), *signers)
+            os.close(self.directory.replace(CHECKPOINT, note).descriptor)
+        except OSError as error:
+            raise Stopped(CheckpointDelayed, error) from error
+        self._covered = statement.size
+
+    def _seal(self, *, last: bool = False) -> None:
+        """Turn the full active file into a segment.
+
+        With ``last`` a refusal is left to the next flush: every record is acknowledged.
+        """
+        first = self.tail.sealed
+        try:
+            self.directory.seal(first)
+        except OSError as error:
+            if not last or isinstance(error, SyncFailedError):
+                raise Stopped(LedgerWriteError, error) from error
+            log().warning("%s not sealed: %s", segment_name(first), error)
+            return
+        self._hold(None)
+        node = self.tail.turn_over()
+        if self.signer is None:
+            return
+        try:
+            trees.store(self.directory, self._subtrees, node)
+        except OSError as error:  # derived: computed anew where it is missing
+            log().warning("frontier not written: %s", error)
+
+    # --- what others did ----------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take over what other writers did since.
+
+        Raises:
+            LedgerCorruptError: committed records are missing or changed.
+            LedgerError: the key given is not the one in force.
+        """
+        sealed = self.directory.state(segment_name(self.tail.sealed)) is not None
+        if self._known and not sealed:
+            if self.directory.unchanged(ACTIVE, self._held):
+                return
+            self._known = False  # until all of it was read without an error
+            if self._read_more():
+                self._known = True
+                return
+        before, self._known = self.tail.size, False
+        found = load(self.directory, self.genesis, self.signer)
+        self._hold(found.held)
+        if found.tail.size < before:
+            raise LedgerCorruptError(
+                "E_TRUNCATED",
+                found.tail.size,
+                f"{found.tail.size} records, there were {before}",
+            )
+        self.tail, self._covered = found.tail, found.covered
+        self._subtrees = found.subtrees or self._subtrees
+        self._look_for_beat(found.newest + found.tail.data)
+        self._known = True
+        if found.torn:
+            self._cut(found.torn)
+
+    def _read_more(self) -> bool:
+        """Read what follows our picture of the active file; False if it is not that."""
+        tail = self.tail
+        found = self.directory.hold(ACTIVE)
+        if found is None:
+            return False
+        data, held = found
+        self._hold(held)
+        if not data.startswith(tail.data):
+            return False
+        more = data[len(tail.data) :]
+        size = tail.size
+        if self.signer is not None:
+            anchor = read_anchor(self.directory, self.genesis, self.signer.key)
+            taken = tail.read(more, anchor if anchor.size > size else None)
+            self._covered = size = anchor.size
+        else:
+            taken = tail.read(more, None)
+        if taken < len(more) or tail.size < size:
+            return False  # damaged: the long way says what it is
+        self._look_for_beat(more)
+        return True
+
+    def _cut(self, torn: bytes) -> None:
+        """Move bytes that are no records out of the way, and say so in a record."""
+        tail = self.tail
+        one_line = torn.find(b"\n") in (-1, len(torn) - 1)
+        if tail.size == 0 or not (self.signer or one_line or self.cut_any):
+            self._known = False
+            raise LedgerCorruptError(
+                "E_CORRUPT_COMMITTED",
+                tail.size,
+                f"record {tail.size} is damaged and others follow it; without a signed "
+                "checkpoint only `repair` decides that they go",
+            )
+        at = wall_ns()
+        name = f"quarantine-{tail.size}-{at}"
+        record = {
+            "type": "recovery",
+            "ts": rfc3339(at),
+            "torn_bytes": len(torn),
+            "torn_sha256": hashlib.sha256(torn).hexdigest(),
+            "quarantine": name,
+        }
+        try:
+            os.close(self.directory.replace(name, torn).descriptor)
+            if not tail.room:
+                self._hold(self.directory.replace(ACTIVE, tail.data))
+            self.settle([draft(record)])
+        except OSError as error:
+            self._known = False
+            raise LedgerError(
+                f"cannot move damaged bytes out of the ledger {self.directory.path}: "
+                f"{error.strerror}"
+            ) from error
+        except LedgerError:
+            self._known = False
+            raise
+        self.recovered = Recovered(tail.size, len(torn), name)
+
+    # --- heartbeats ---------------------------------------------------------------
+
+    def heartbeat_due(self) -> bool:
+        """Say whether a heartbeat is due, by the clock on the wall or by our own."""
+        if monotonic_ns() - self._beat_ns >= HEARTBEAT_NS:
+            return True
+        return bool(self._beat_wall) and (
+            self._beat_wall <= rfc3339(wall_ns() - HEARTBEAT_NS)
+        )
+
+    def heartbeat(self) -> Draft:
+        """Return a record that says: this ledger was alive at this time."""
+        self._beat_ns, self._beat_wall = monotonic_ns(), rfc3339(wall_ns())
+        return draft(
+            {
+                "type": "heartbeat",
+                "ts": self._beat_wall,
+                "monotonic_ns": str(self._beat_ns),
+                "boottime_ns": str(boottime_ns()),
+            }
+        )
+
+    def _look_for_beat(self, data: bytes) -> None:
+        """Remember the newest heartbeat in lines that another writer wrote."""
+        at = data.rfind(b'"type":"heartbeat"')
+        before, _, found = data[data.rfind(b"\n", 0, at) + 1 : at].rpartition(b'"ts":"')
+        if at >= 0 and before:
+            self._beat_wall = found[:27].decode("ascii", "replace")
+            self._beat_ns = monotonic_ns()
+
+    def _hold(self, held: Held | None) -> None:
+        if self._held is not None:
+            os.close(self._held.descriptor)
+        self._held = held
