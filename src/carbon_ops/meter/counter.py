@@ -25,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carbon_ops.model import EnergySource, Origin, Sample, Window
 
-DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
 INTERVAL_NS = 100_000_000  # of the governor's samples
 _LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse for less
 
@@ -80,8 +79,7 @@ class HostCounter:
 
     Args:
         source: Counters to use; None looks for a governor.
-        socket: Path of the governor's socket; None: ``CARBON_OPS_SOCKET``, then
-            ``/var/run/carbon-ops.sock``.
+        socket: Path of the governor's socket.
         model: Without a counter: ``on`` models the energy from the shipped tables, a
             model of your own from its watts, ``off`` leaves it unknown.
         powercap_root: Where counters that this process may read itself are.
@@ -90,19 +88,19 @@ class HostCounter:
     def __init__(
         self,
         source: EnergySource | None,
-        socket: str | None,
+        socket: str,
         *,
         model: modelled.CpuModel | Literal["on", "off"] = "on",
-        powercap_root: str | None = None,
+        powercap_root: str = POWERCAP,
     ) -> None:
         self._given = source
         self._source = source
-        self._socket = socket or os.environ.get("CARBON_OPS_SOCKET") or DEFAULT_SOCKET
+        self._socket = socket
         self._model: modelled.CpuModel | None = None
         self._look_up = model == "on"  # when first needed
         if isinstance(model, modelled.CpuModel):
             self._model = model
-        self._powercap = powercap_root or POWERCAP
+        self._powercap = powercap_root
         self._local: LocalCounters | None = None
         self._local_tried = False
         self._topology = Topology()

@@ -11,13 +11,14 @@ from _thread import RLock
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
-from carbon_ops import clock
+from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import memory, metric, process_tree
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.lanes import Lane, Pool
 from carbon_ops.meter.span import Span, current, new_id
 from carbon_ops.meter.summary import Summary
+from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class EnergyLogger:
     >>> metric["operation"], metric["additional_info"]
     ('training_step', {'epoch': 1})
 
+    What is not given here comes from the environment or a settings file, see
+    :mod:`carbon_ops.config`.
+
     Args:
         socket: Path of the governor's socket. Default: ``CARBON_OPS_SOCKET``, then
             ``/var/run/carbon-ops.sock``.
@@ -65,19 +69,22 @@ class EnergyLogger:
             ``CarbonEstimator(region=region)``.
         region: Zone of the electricity grid, for the default estimator.
         policy: Who carries the host's idle energy: ``proportional``, every task its
-            share; ``excluded``, none (needs ``idle_w``).
-        scope: Whose CPU time counts: ``tree`` (this process and its children, living and
-            reaped), ``children``, ``process``, ``thread`` (the one that begins the
-            span), ``cgroup`` (this process's), ``cgroup:PATH``, a process number with
-            its children, or a clock of your own.
-        model: ``on``: without counters, energy is modelled from CPU load and flagged;
-            ``off``: it is null then.
+            share (the default); ``excluded``, none (needs ``idle_w``).
+        scope: Whose CPU time counts: ``tree``, this process and its children, living
+            and reaped (the default); ``children``; ``process``; ``thread``, the one
+            that makes the span; ``cgroup``, this process's; ``cgroup:PATH``; a process
+            number, with its children; a clock of your own.
+        model: ``on`` (the default): without counters, energy is modelled from CPU load
+            and flagged; ``off``: it is null then.
         idle_w: Power of the idle host's packages [W], as measured.
+        cpu_watts: For the model, all CPUs of this host at rest and at full load [W].
+            Default: the shipped tables.
         source: Counters to read instead of a governor's.
-        history: How many metrics :attr:`metrics` keeps.
+        history: How many metrics :attr:`metrics` keeps; default 256.
 
     Raises:
         InvalidInputError: an argument makes no sense.
+        ConfigError: a settings file or variable cannot be used.
         UnknownRegionError: ``region`` is not known.
         LedgerError: the ledger cannot be opened.
     """
@@ -89,30 +96,47 @@ class EnergyLogger:
         ledger: str | os.PathLike[str] | Ledger | None = None,
         estimator: CarbonEstimator | None = None,
         region: str | None = None,
-        policy: Policy = "proportional",
-        scope: str | int | CpuClock = "tree",
-        model: Literal["on", "off"] = "on",
+        policy: Policy | None = None,
+        scope: str | int | CpuClock | None = None,
+        model: Literal["on", "off"] | None = None,
         idle_w: float | None = None,
+        cpu_watts: tuple[float, float] | None = None,
         source: EnergySource | None = None,
-        history: int = 256,
+        history: int | None = None,
     ) -> None:
-        if policy not in POLICIES:
+        settings = config.load()
+
+        def chosen(name: str, argument: Any) -> Any:
+            return settings[name].value if argument is None else argument
+
+        self._policy: Policy = chosen("policy", policy)
+        if self._policy not in POLICIES:
             raise InvalidInputError(
                 f"unknown policy {policy!r}", hint=f"Use one of {', '.join(POLICIES)}."
             )
-        if model not in ("on", "off"):
-            raise InvalidInputError(f"model must be 'on' or 'off', got {model!r}")
-        if idle_w is not None and not 0 <= idle_w < 1e6:
-            raise InvalidInputError(f"idle_w must be watts, 0 or more, got {idle_w}")
-        self._policy: Policy = policy
-        self._baseline = metric.Baseline(idle_w)
-        self._clock = clock_of(scope)
-        self._counter = HostCounter(source, socket, model=model)
+        idle_w = _watts("idle_w", chosen("idle_w", idle_w))
+        idle_dram_w = _watts("idle_dram_w", chosen("idle_dram_w", None))
+        self._baseline = metric.Baseline(idle_w, idle_dram_w)
+        self._clock = clock_of(chosen("scope", scope))
+        self._counter = HostCounter(
+            source,
+            chosen("socket", socket),
+            model=_model(
+                chosen("model", model),
+                chosen("cpu_idle_w", cpu_watts[0] if cpu_watts else None),
+                chosen("cpu_load_w", cpu_watts[1] if cpu_watts else None),
+            ),
+            powercap_root=chosen("powercap_root", None),
+        )
+        ledger = chosen("ledger", ledger)
         self._writer: Writer | None = None
         if ledger is not None or estimator is not None or region is not None:
             from carbon_ops.meter.writer import Writer
 
-            self._writer = Writer(ledger, estimator, region)
+            self._writer = Writer(ledger, estimator, chosen("region", region))
+        history = chosen("history", history)
+        if not isinstance(history, int) or history < 0:
+            raise InvalidInputError(f"history must be 0 or more, got {history!r}")
         self._summary = Summary()
         self._trace_id = new_id(16)
         self.metrics: deque[Metric] = deque(maxlen=history)
@@ -365,6 +389,30 @@ def pool_of(clock_: CpuClock) -> Pool | None:
     if pool is None:
         pool = _pools.setdefault(clock_.name, Pool(clock_.read))
     return pool
+
+
+def _watts(name: str, value: float | None) -> float | None:
+    if value is not None and not 0 <= value < 1e6:
+        raise InvalidInputError(f"{name} must be watts, 0 or more, got {value}")
+    return value
+
+
+def _model(
+    switch: str, idle_w: float | None, load_w: float | None
+) -> CpuModel | Literal["on", "off"]:
+    """Return what the counter shall do without counters."""
+    if switch == "off":
+        return "off"
+    if switch != "on":
+        raise InvalidInputError(f"model must be 'on' or 'off', got {switch!r}")
+    if idle_w is None and load_w is None:
+        return "on"
+    if idle_w is None or load_w is None or not 0 <= idle_w <= load_w < 1e6:
+        raise InvalidInputError(
+            f"the model needs watts at rest and at full load, got {idle_w} and {load_w}",
+            hint="Give both, the first not above the second.",
+        )
+    return CpuModel("given", idle_w, load_w, KNOWN_CV, True, "given by the user")
 
 
 def clock_of(scope: str | int | CpuClock) -> CpuClock:

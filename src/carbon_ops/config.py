@@ -1,0 +1,173 @@
+"""Settings from the environment and from files.
+
+The first place that has a value wins: the argument in the code or on the command line;
+``CARBON_OPS_*`` in the environment; ``./carbon-ops.toml``; ``carbon-ops/config.toml`` in
+``$XDG_CONFIG_HOME`` or ``~/.config``; the default. A key that nobody knows is an error
+that names the nearest one. Where there is no file, nothing is imported to read it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from carbon_ops.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Value = str | int | float | None
+
+PREFIX = "CARBON_OPS_"
+LOCAL_FILE = "carbon-ops.toml"
+MAX_BYTES = 64 * 1024  # a settings file that is larger is not one
+
+
+class Key(NamedTuple):
+    """One setting."""
+
+    kind: type[str] | type[int] | type[float]
+    default: Value
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+KEYS: dict[str, Key] = {
+    "socket": Key(str, "/var/run/carbon-ops.sock", "path of the governor's socket"),
+    "region": Key(str, None, "zone of the electricity grid, such as DE"),
+    "ledger": Key(str, None, "folder of the ledger that spans are written to"),
+    "policy": Key(
+        str,
+        "proportional",
+        "who carries the host's idle energy",
+        ("proportional", "excluded"),
+    ),
+    "scope": Key(str, "tree", "whose CPU time counts"),
+    "model": Key(str, "on", "model energy without counters", ("on", "off")),
+    "idle_w": Key(float, None, "measured power of the idle packages [W]"),
+    "idle_dram_w": Key(float, None, "measured power of the idle memory [W]"),
+    "cpu_idle_w": Key(float, None, "for the model: all CPUs at rest [W]"),
+    "cpu_load_w": Key(float, None, "for the model: all CPUs at full load [W]"),
+    "powercap_root": Key(str, "/sys/class/powercap", "where powercap zones are"),
+    "history": Key(int, 256, "metrics kept in memory"),
+}
+
+
+class Setting(NamedTuple):
+    """A value and where it came from."""
+
+    value: Value
+    origin: (
+        str  # "default", "CARBON_OPS_REGION", "/home/me/carbon-ops.toml", "argument"
+    )
+
+
+def user_file(environ: Mapping[str, str]) -> str:
+    """Return the path of the user's own settings, whether it exists or not."""
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".config"
+    )
+    return os.path.join(base, "carbon-ops", "config.toml")
+
+
+def load(
+    environ: Mapping[str, str] | None = None, folder: str = "."
+) -> dict[str, Setting]:
+    """Return every setting with its origin.
+
+    Args:
+        environ: Default: the environment of this process.
+        folder: Where ``carbon-ops.toml`` is looked for.
+
+    Raises:
+        ConfigError: a file cannot be read or is no TOML; a key is unknown; a value has
+            the wrong type or is out of range.
+    """
+    environ = os.environ if environ is None else environ
+    found = {name: Setting(key.default, "default") for name, key in KEYS.items()}
+    for path in (user_file(environ), os.path.join(folder, LOCAL_FILE)):
+        for name, value in _file(path).items():
+            if name not in KEYS:
+                raise _unknown(name, path)
+            found[name] = Setting(_checked(name, value, path), path)
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or not text:
+            continue
+        name = variable[len(PREFIX) :].lower()
+        if name in KEYS:
+            found[name] = Setting(_checked(name, text, variable), variable)
+        elif _nearest(name, 0.8):  # others mean other parts of the package
+            raise _unknown(variable, "the environment")
+    return found
+
+
+def _file(path: str) -> dict[str, object]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        raw = os.read(fd, MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes")
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[import-not-found,no-redef,unused-ignore]
+    try:
+        table: dict[str, object] = tomllib.loads(raw.decode())
+    except ValueError as error:  # both of bad TOML and of bad UTF-8
+        raise ConfigError(f"{path}: {error}", hint="It has to be TOML.") from error
+    return table
+
+
+def _checked(name: str, value: object, origin: str) -> Value:
+    key = KEYS[name]
+    if key.kind is str:
+        if not isinstance(value, str):
+            raise ConfigError(f"{origin}: {name} must be text, got {value!r}")
+        if key.choices and value not in key.choices:
+            raise ConfigError(
+                f"{origin}: {name} is {value!r}",
+                hint=f"Use one of: {', '.join(key.choices)}.",
+            )
+        return value
+    number: int | float = -1
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        from contextlib import suppress
+
+        with suppress(ValueError, OverflowError):  # said below
+            number = int(value) if key.kind is int else float(value)
+    if not 0 <= number < 1e9:
+        raise ConfigError(
+            f"{origin}: {name} must be a number, 0 or more, got {value!r}"
+        )
+    return number
+
+
+def _nearest(name: str, likeness: float) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, KEYS, 1, likeness)), None)
+
+
+def _unknown(name: str, origin: str) -> ConfigError:
+    stem = name[len(PREFIX) :].lower() if name.startswith(PREFIX) else name
+    near = _nearest(stem, 0.5)
+    if near is not None and name.startswith(PREFIX):
+        near = PREFIX + near.upper()
+    return ConfigError(
+        f"{origin}: unknown setting {name!r}",
+        hint=(
+            f"Did you mean {near!r}?"
+            if near is not None
+            else f"Known settings: {', '.join(KEYS)}."
+        ),
+    )
