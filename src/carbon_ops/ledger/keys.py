@@ -72,7 +72,7 @@ def load(path: Path) -> Signer:
             f"cannot read the key {path}: {error.strerror}",
             hint=f"`ledger init` makes one; --key-file or {ENV} names another place.",
         ) from error
-    with open(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise KeyFileError(f"{path} is no regular file")
@@ -81,7 +81,9 @@ def load(path: Path) -> Signer:
                 f"{path} can be read by others (mode {stat.S_IMODE(state.st_mode):o})",
                 hint=f"chmod 600 {path}; if others have read it, rotate the key.",
             )
-        text = file.read(_MAX_BYTES)
+        text = os.read(descriptor, _MAX_BYTES)
+    finally:
+        os.close(descriptor)
     try:
         return Signer.parse(text.decode("utf-8"))
     except (NoteError, UnicodeDecodeError) as error:
