@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
@@ -22,10 +25,16 @@ def runtime() -> Iterator[Path]:
         yield Path(folder)
 
 
+def without_numbers(text: str) -> list[str]:
+    """Return the words of each line that has any, with N for every number."""
+    lines = re.sub(r"\d+(\.\d+)?", "N", text).splitlines()
+    return [" ".join(line.split()) for line in lines if line.strip()]
+
+
 def start(runtime: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "carbon_ops", "demo", *arguments],
-        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), "COLUMNS": "100"},
+        env={**os.environ, "XDG_RUNTIME_DIR": str(runtime), "COLUMNS": "80"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,6 +101,9 @@ def test_what_is_shown_to_people_says_that_it_is_simulated(runtime: Path) -> Non
     assert process.returncode == 0
     assert "SIMULATED" in said
     assert said.count("TAMPERED") == 3
+    shown = re.search(r"^```text\n(.*?)^```$", README.read_text(), re.M | re.S)
+    assert shown
+    assert without_numbers(said) == without_numbers(shown[1])
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

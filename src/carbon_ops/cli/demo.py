@@ -151,9 +151,14 @@ def _demonstrate(folder: Path, region: str, talk: Console) -> Result:
 
 
 def _table(spans: list[Span]) -> Any:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Measured through the governor (SIMULATED counter)")
+    table = Table(
+        title="Measured through the governor (SIMULATED counter)",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 1, 0),
+    )
     table.add_column("operation\n[dim]seconds[/dim]")
     table.add_column("joules\n[dim]bounds[/dim]", justify="right")
     table.add_column("mode\n[dim]source[/dim]")
@@ -168,7 +173,7 @@ def _table(spans: list[Span]) -> Any:
         table.add_row(
             f"{span.operation}\n[dim]{span.metric['duration_s']:.2f} s[/dim]",
             f"{_number(energy['energy_j_total'])}\n"
-            + (f"[dim]{bounds[0]:.2f} to {bounds[1]:.2f}[/dim]" if bounds else "-"),
+            + (f"[dim]{bounds[0]:.1f} – {bounds[1]:.1f}[/dim]" if bounds else "-"),
             f"{energy['attribution_mode']}\n"
             f"[dim]{energy['components']['cpu']['source']}[/dim]",
             _milligrams(estimate, "marginal", estimate["method"] if estimate else ""),
@@ -187,7 +192,7 @@ def _milligrams(estimate: dict[str, Any] | None, signal: str, method: str) -> st
     one = estimate[signal]
     mean, low, high = (one[key] * 1_000 for key in ("g", "ci_low", "ci_high"))
     return (
-        f"{mean:.2f}\n[dim]{low:.2f} to {high:.2f}"
+        f"{mean:.2f}\n[dim]{low:.2f} – {high:.2f}"
         + (f"\n{method}" if method else "")
         + "[/dim]"
     )

@@ -45,5 +45,5 @@ OPERATIONS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("sieve primes", lambda: _until(1.5, lambda: count_primes(200_000))),
     ("train a model", lambda: _until(1.5, lambda: train_perceptron(200))),
     ("hash a chain", lambda: _until(1.5, lambda: hash_chain(50_000))),
-    ("wait, doing nothing", lambda: time.sleep(1.0)),
+    ("sleep", lambda: time.sleep(1.0)),
 )
