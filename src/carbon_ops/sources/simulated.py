@@ -110,7 +110,7 @@ class SimulatedSource:
             self._host = HostClock()
             busy = self._host.busy_ns
         self._busy = busy or (lambda: 0)
-        self._t0_ns, self._busy0_ns = clock(), self._busy()
+        self.t0_ns, self._busy0_ns = clock(), self._busy()
         self._start = [
             (
                 REGISTER_TICKS - _BELOW_TOP_UJ * unit.denominator // unit.numerator
@@ -122,12 +122,12 @@ class SimulatedSource:
 
     def truth_uj(self) -> tuple[int, ...]:
         """Return the true energy of every zone since the opening [µJ], as of now."""
-        elapsed, busy = self._clock() - self._t0_ns, self._busy() - self._busy0_ns
+        elapsed, busy = self._clock() - self.t0_ns, self._busy() - self._busy0_ns
         return tuple([energy_uj(power, elapsed, busy) for power in self._powers])
 
     def read(self) -> tuple[int | None, ...]:
         """Return the registers as of their last update [ticks]."""
-        elapsed = self._clock() - self._t0_ns
+        elapsed = self._clock() - self.t0_ns
         elapsed -= elapsed % UPDATE_NS
         busy = self._busy() - self._busy0_ns
         return tuple(

@@ -176,3 +176,29 @@ def test_trouble_of_a_zone_that_is_not_counted_is_not_the_hosts() -> None:
     found = between(kept, 0, TENTH)
 
     assert (found.failures, found.flags) == (0, ())
+
+
+def test_a_load_that_starts_between_two_samples_is_found_where_it_starts() -> None:
+    # 10 W until 130 ms, then 110 W.
+    kept = samples(
+        good(0), good(J), good(J * 300 // 1000 + J + 77 * J // 10), good(20 * J)
+    )
+
+    found = between(kept, TENTH, 130 * MS)
+
+    assert found.zones[0].point_uj == 300_000
+
+
+def test_a_load_that_ends_between_two_samples_is_found_where_it_ends() -> None:
+    # 110 W until 130 ms, then 10 W.
+    kept = samples(good(0), good(11 * J), good(15 * J), good(16 * J))
+
+    found = between(kept, TENTH, 130 * MS)
+
+    assert found.zones[0].point_uj == 3_300_000
+
+
+def test_a_peak_between_two_samples_stays_a_straight_line() -> None:
+    kept = samples(good(0), good(J), good(21 * J), good(22 * J))
+
+    assert between(kept, TENTH, 150 * MS).zones[0].point_uj == 10 * J
