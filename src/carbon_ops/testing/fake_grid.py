@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from carbon_ops.errors import ProviderError
 from carbon_ops.intensity.series import NS, instant, text_of
 
 DAY_S, HOUR_S = 86_400, 3_600
@@ -117,6 +118,9 @@ class FakeServer:
         return str(value) if self.as_text and value is not None else value
 
     def close(self) -> None:
+        """Stop answering; a second call does nothing."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -302,7 +306,7 @@ class FakeUk(FakeServer):
         times = parts[2:4] if regional else parts[1:3]
         try:
             low, high = (_seconds(text) for text in times)
-        except Exception:  # whatever is wrong with a path, the service says 400
+        except (ProviderError, ValueError):
             return self._bad("Please enter a valid date in ISO8601 format")
         if high - low > 14 * DAY_S:
             return self._bad("Please enter a date range of up to 14 days")

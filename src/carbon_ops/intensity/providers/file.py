@@ -14,6 +14,7 @@ import csv
 import json
 import math
 import os
+from itertools import takewhile
 from typing import Any, TypeVar, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
@@ -187,11 +188,10 @@ def _json(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
 
 def _csv(text: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
     lines = text.splitlines()
-    about: dict[str, str] = {}
-    while lines and lines[0].startswith("#"):
-        key, _, value = lines.pop(0)[1:].partition(":")
-        about[key.strip()] = value.strip()
-    reader = csv.DictReader(lines, restkey="extra")
+    head = [line[1:] for line in takewhile(lambda line: line.startswith("#"), lines)]
+    pairs = (line.partition(":") for line in head)
+    about = {key.strip(): value.strip() for key, _, value in pairs}
+    reader = csv.DictReader(lines[len(head) :], restkey="extra")
     missing = {"start", "end", "g_per_kwh"} - set(reader.fieldnames or ())
     if missing:
         raise ValueError(f"no column {', '.join(sorted(missing))}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from carbon_ops import clock
@@ -78,7 +78,7 @@ class LiveProvider(ABC):
         cache: Where replies are kept; the user's cache folder when left out.
     """
 
-    name: ClassVar[str]
+    name: str
     base_url: ClassVar[str]
     labels: ClassVar[Mapping[Signal, Labels]]
     licence: ClassVar[str]
@@ -114,6 +114,10 @@ class LiveProvider(ABC):
 
     def headers(self) -> Mapping[str, Secret]:
         return {}
+
+    def secrets(self) -> Iterable[Secret]:
+        """Return what has to be struck out of anything a server says."""
+        return self.headers().values()
 
     # --- the contract ---------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class LiveProvider(ABC):
         """Return the error for a reply that is none, with what the server says."""
         hint = "The key or its plan does not allow this." * (reply.status in REFUSED)
         text = _told(reply)
-        for key in self.headers().values():
+        for key in self.secrets():
             text = text.replace(key.reveal(), "***")
         return ProviderError(f"{reply.where} answers {reply.status}{text}", hint=hint)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from carbon_ops.intensity.series import LB_PER_MWH, NS, Point
 USER, PASSWORD = "CARBON_OPS_WATTTIME_USER", "CARBON_OPS_WATTTIME_PASSWORD"  # nosec
 _ZONE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 _PERIODS_S = (300, 900, 1800, 3600)
+_BEARER = "Bearer "
 _UNIT = "lbs_co2_per_mwh"
 _SIGNAL = "co2_moer"
 _DAYS = 30
@@ -128,8 +129,11 @@ class WattTime(live.LiveProvider):
         flags = ("provider_warning",) if meta.get("warnings") else ()
         return Answer(points, f"model {made}" if made else "", flags)
 
-    def headers(self) -> Mapping[str, Secret]:
-        return {} if self._token is None else {"authorization": self._token}
+    def secrets(self) -> Iterable[Secret]:
+        known = [key for key in (self._user, self._password) if key is not None]
+        if self._token is not None:
+            known.append(Secret(self._token.reveal().removeprefix(_BEARER)))
+        return known
 
     def ask(self, question: Question) -> Reply:
         """Ask with the token; when it has expired, log in once more and ask again."""
@@ -161,5 +165,5 @@ class WattTime(live.LiveProvider):
             token = live.table(reply.json(), reply.where).get("token")
             if not isinstance(token, str) or not token.isascii() or not token:
                 raise ProviderError(f"{reply.where} sent no token")
-            self._token = Secret("Bearer " + token)
+            self._token = Secret(_BEARER + token)
             return self._token
