@@ -226,6 +226,7 @@ def shares(model: Model) -> dict[str, float]:
         found[model.offset.name] = (
             _cumulants(shape(model.offset.distribution)).k2 / whole.k2
         )
+    found = {name: min(share, 1.0) for name, share in found.items()}
     rest = 1.0 - fsum(found.values())
     found["joint"] = rest if rest > 1e-12 else 0.0
     return found

@@ -45,7 +45,7 @@ def _line(figure: Figure, coverage: float) -> str:
         return f"unknown: {why} ({figure.label})"
     zone = "" if figure.factor is None else figure.factor.pieces[0].intensity.zone
     return (
-        f"{_mass(o.mean)} {_gas(figure)} ({coverage:.4g} interval "
+        f"{_mass(o.mean)} {_gas(figure)} ({100 * coverage:.4g} % interval "
         f"{_mass(o.low)} to {_mass(o.high)}), {figure.label}, {zone}"
     )
 
@@ -77,7 +77,7 @@ def table(record: CarbonRecord) -> str:
     lines += [
         "",
         f"result: {o.mean:.6g} g {_gas(figure)}, u = {o.sd:.3g} g (k=1), "
-        f"{record.coverage:.4g} interval {o.low:.6g} to {o.high:.6g} g",
+        f"{100 * record.coverage:.4g} % interval {o.low:.6g} to {o.high:.6g} g",
         f"label: {figure.label}",
         f"method: {o.method}, {o.detail}"
         + ("" if o.trials is None else f", {o.trials} trials, seed {o.seed}"),

@@ -21,7 +21,6 @@ from carbon_ops.estimate.inputs import (
     Exact,
     Input,
     Lognormal,
-    TruncatedNormal,
     mass_cut,
 )
 from carbon_ops.estimate.instant import Instant, instant
@@ -32,7 +31,7 @@ from carbon_ops.intensity.static import StaticProvider
 from carbon_ops.units import NS_PER_S, WH_PER_KWH
 
 if TYPE_CHECKING:
-    from carbon_ops.estimate.table import Array, CarbonTable
+    from carbon_ops.estimate.table import CarbonTable, Column
 
 WARN_MASS = 0.025  # of the parent cut off, above which (mu, sigma) mislead
 
@@ -212,11 +211,11 @@ class CarbonEstimator:
 
     def estimate_many(
         self,
-        start_ts: Sequence[Instant] | Array,
-        end_ts: Sequence[Instant] | Array,
-        energy_wh: Sequence[float | None] | Array,
+        start_ts: Sequence[Instant] | Column,
+        end_ts: Sequence[Instant] | Column,
+        energy_wh: Sequence[float | None] | Column,
         *,
-        energy_u_wh: Sequence[float] | Array | None = None,
+        energy_u_wh: Sequence[float] | Column | None = None,
         region: str | None = None,
     ) -> CarbonTable:
         """Return the carbon of many spans at once, as columns of numpy arrays.
@@ -408,7 +407,7 @@ def _factor_inputs(signal: Signal, factor: span.Factor) -> list[Input]:
         found.append(
             Input(
                 f"{signal}.residual",
-                TruncatedNormal(1.0, residual, 0.0),
+                Lognormal(1.0, residual),
                 "errors of single intervals, as the provider states them",
             )
         )

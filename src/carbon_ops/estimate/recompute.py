@@ -146,7 +146,7 @@ def _factor(
     rest = 0.0
     if residual is not None:
         own.append(residual)
-        rest = getattr(residual.distribution, "sigma", 0.0)
+        rest = getattr(residual.distribution, "cv", 0.0)
     old["g_per_kwh"] = mean
     old["u"] = mean * (cv**2 + rest**2) ** 0.5
     old["intervals"] = pieces

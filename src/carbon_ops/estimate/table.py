@@ -17,7 +17,7 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given, span
 from carbon_ops.estimate.analytical import Model
 from carbon_ops.estimate.engine import Outcome, evaluate
-from carbon_ops.estimate.inputs import Input, Lognormal, TruncatedNormal
+from carbon_ops.estimate.inputs import Input, Lognormal
 from carbon_ops.estimate.instant import instant
 from carbon_ops.intensity.base import Interval, Signal
 from carbon_ops.units import NS_PER_S, WH_PER_KWH
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
 
 Array = NDArray[np.float64]
+Column = NDArray[Any]  # of any kind of number
 _DAY_NS = 86_400 * NS_PER_S
 _MOST_S = 9_000_000_000  # int64 nanoseconds end in the year 2262
 
@@ -51,10 +52,10 @@ class CarbonTable(NamedTuple):
 def many(
     estimator: CarbonEstimator,
     region: str | None,
-    start_ts: Sequence[Any] | Array,
-    end_ts: Sequence[Any] | Array,
-    energy_wh: Sequence[Any] | Array,
-    energy_u_wh: Sequence[Any] | Array | None,
+    start_ts: Sequence[Any] | Column,
+    end_ts: Sequence[Any] | Column,
+    energy_wh: Sequence[Any] | Column,
+    energy_u_wh: Sequence[Any] | Column | None,
 ) -> CarbonTable:
     """Return the figures of many spans; see :meth:`CarbonEstimator.estimate_many`."""
     starts, ends = _times(start_ts, "start_ts"), _times(end_ts, "end_ts")
@@ -200,11 +201,13 @@ def _units(
     for number, (energy_cv, factor_cv, residual_cv) in enumerate(unique.tolist()):
         inputs = [
             Input(name, Lognormal(1.0, value), "")
-            for name, value in (("energy", energy_cv), ("factor", factor_cv))
+            for name, value in (
+                ("energy", energy_cv),
+                ("factor", factor_cv),
+                ("residual", residual_cv),
+            )
             if value > 0.0
         ]
-        if residual_cv > 0.0:
-            inputs.append(Input("residual", TruncatedNormal(1.0, residual_cv), ""))
         if estimator.pue_input is not None:
             inputs.append(estimator.pue_input)
         of: Outcome = evaluate(
@@ -214,7 +217,7 @@ def _units(
     return columns[:, back.reshape(-1)]
 
 
-def _times(values: Sequence[Any] | Array, name: str) -> NDArray[np.int64]:
+def _times(values: Sequence[Any] | Column, name: str) -> NDArray[np.int64]:
     """Return ns since the Unix epoch."""
     array = np.asarray(values) if isinstance(values, np.ndarray) else None
     if array is not None and array.dtype.kind in "iuf" and array.ndim == 1:
@@ -234,7 +237,7 @@ def _times(values: Sequence[Any] | Array, name: str) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
-def _numbers(values: Sequence[Any] | Array, name: str) -> Array:
+def _numbers(values: Sequence[Any] | Column, name: str) -> Array:
     """Return a column of numbers at least 0, NaN for those that are not known."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         array = values.astype(np.float64)
