@@ -147,6 +147,8 @@ class SocketLink:
         """Close the connection."""
         self._socket.close()
 
+    __del__ = close  # else a program that never closes would be warned of it
+
     def _series(self, t0_ns: int, t1_ns: int) -> Sequence[Sample]:
         from carbon_ops.governor.protocol import SeriesReply
 

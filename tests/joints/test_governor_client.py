@@ -1,0 +1,333 @@
+"""The client and a real governor: what is read, and what each trouble is called."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from carbon_ops.errors import GovernorUnavailableError
+from carbon_ops.governor import links
+from carbon_ops.governor.client import GovernorClient, default_socket_path
+from carbon_ops.governor.ring import RingReader, RingWriter
+from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
+from carbon_ops.testing.governor import GovernorProcess
+
+
+@pytest.fixture(scope="module")
+def governor() -> Iterator[GovernorProcess]:
+    with GovernorProcess() as process:
+        process.wait_ready().close()
+        yield process
+
+
+@pytest.fixture
+def short() -> Iterator[str]:
+    made = tempfile.mkdtemp(prefix="cog", dir="/tmp")
+    yield made
+    shutil.rmtree(made)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def reason(call: Callable[[], object]) -> str:
+    with pytest.raises(GovernorUnavailableError) as caught:
+        call()
+    assert caught.value.hint or caught.value.reason in ("restarted", "stale", "refused")
+    return caught.value.reason
+
+
+def by_socket(path: str) -> GovernorClient:
+    """A client as on a kernel that cannot seal memory."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.settimeout(20)
+    connection.connect(path)
+    client = GovernorClient(path)
+    client._link = links.SocketLink(connection, os.geteuid())
+    return client
+
+
+# --- readings -----------------------------------------------------------------------
+
+
+def test_the_ring_is_used_and_its_maker_known(governor: GovernorProcess) -> None:
+    client = GovernorClient(governor.path)
+
+    assert client.origin.uid == os.geteuid()
+    assert client.origin.source == "simulated"
+    assert isinstance(client._link, links.RingLink)
+
+
+def test_ring_and_socket_tell_the_same(governor: GovernorProcess) -> None:
+    ring, asked = GovernorClient(governor.path), by_socket(governor.path)
+    marks = ring.mark(), asked.mark()
+    t0 = time.monotonic_ns()
+    until(lambda: ring.latest().sequence >= marks[0].sequence + 3)
+    t1 = ring.latest().monotonic_ns
+
+    a, b = ring.window(marks[0], t0, t1), asked.window(marks[1], t0, t1)
+
+    assert a == b
+    assert a.samples >= 2
+    assert a.flags == ()
+    for zone in a.zones:
+        assert zone.low_uj <= zone.point_uj <= zone.high_uj
+    assert a.zones[0].point_uj > 0
+
+
+@pytest.mark.parametrize("make", [GovernorClient, by_socket])
+def test_settling_waits_for_the_sample_that_follows(
+    governor: GovernorProcess, make: Callable[[str], GovernorClient]
+) -> None:
+    client = make(governor.path)
+    mark = client.mark()
+    t0 = time.monotonic_ns()
+    until(lambda: client.latest().sequence > mark.sequence)
+    t1 = time.monotonic_ns()
+
+    window = client.window(mark, t0, t1, settle=True)
+
+    assert (window.t0_ns, window.t1_ns) == (t0, t1)
+    assert client.latest().monotonic_ns >= t1 or "extrapolated" in window.flags
+
+
+def test_a_forked_child_goes_on(governor: GovernorProcess) -> None:
+    for client in (GovernorClient(governor.path), by_socket(governor.path)):
+        mark = client.mark()
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover - another process
+            try:
+                now = time.monotonic_ns()
+                same = client.window(mark, now, now).t0_ns == now
+                os._exit(0 if same else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert client.mark().sequence >= mark.sequence
+
+
+def test_threads_share_one_client(governor: GovernorProcess) -> None:
+    client = GovernorClient(governor.path)
+    start = threading.Barrier(8)
+    finished: list[int] = []
+
+    def work() -> None:
+        start.wait()
+        for _ in range(50):
+            mark = client.mark()
+            now = time.monotonic_ns()
+            client.window(mark, now, now)
+        finished.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(finished) == 8
+
+
+def test_closing_is_not_the_end(governor: GovernorProcess) -> None:
+    client = GovernorClient(governor.path)
+    mark = client.mark()
+    client.close()
+    now = time.monotonic_ns()
+
+    assert client.window(mark, now, now).samples >= 0
+
+
+# --- spans longer than the ring, on a ring made by hand ------------------------------
+
+ZONE = Zone("a/b", "b", "package", 0, True, "", (1, 1), 2**32, 1e3)
+STEP = 100_000_000
+
+
+def hand_made(slots: int, count: int) -> tuple[RingWriter, GovernorClient, int]:
+    """A ring of ``slots`` whose newest of ``count`` samples is of now, at 10 W."""
+    layout = Layout("i" * 32, "b", "simulated", STEP, (ZONE,), None, 0)
+    writer = RingWriter(layout, slots=slots)
+    client = GovernorClient("/nonexistent")
+    client._link = links.RingLink(RingReader(os.dup(writer.fd)), 0)
+    first = time.monotonic_ns() - (count - 1) * STEP
+    for sequence in range(1, count + 1):
+        write(writer, sequence, first + (sequence - 1) * STEP)
+    return writer, client, first
+
+
+def write(writer: RingWriter, sequence: int, when: int, wall: int = 0) -> None:
+    totals = ZoneTotals(sequence * 1_000_000, 0, 0, 0, 0, 0, True)
+    writer.write(Sample(sequence, when, 1, when, when + wall, 0, 0, 0, (totals,)))
+
+
+def test_a_span_longer_than_the_ring_starts_at_its_mark() -> None:
+    writer, client, first = hand_made(slots=8, count=3)
+    mark = client.mark()
+    t0 = mark.monotonic_ns + STEP // 2
+    for sequence in range(4, 40):
+        write(writer, sequence, first + (sequence - 1) * STEP)
+    t1 = first + 38 * STEP
+
+    (zone,) = client.window(mark, t0, t1).zones
+
+    assert zone.point_uj == 35_500_000  # 10 W for 3.55 s: the power before goes on
+    assert zone.low_uj < zone.point_uj < zone.high_uj
+    writer.close()
+
+
+def test_a_step_of_the_time_of_day_is_flagged() -> None:
+    writer, client, first = hand_made(slots=8, count=3)
+    mark = client.mark()
+    write(writer, 4, first + 3 * STEP, wall=3_600_000_000_000)
+
+    window = client.window(mark, mark.monotonic_ns, first + 3 * STEP)
+
+    assert "clock_step" in window.flags
+    writer.close()
+
+
+def test_a_mark_from_the_future_of_another_run_is_not_used() -> None:
+    writer, client, first = hand_made(slots=8, count=3)
+    other, later, _ = hand_made(slots=8, count=3)
+    mark = later.mark()
+    assert reason(lambda: client.window(mark._replace(sequence=9), first, first)) == (
+        "restarted"
+    )
+    writer.close()
+    other.close()
+
+
+# --- troubles -----------------------------------------------------------------------
+
+
+def test_nothing_there(short: str) -> None:
+    assert reason(GovernorClient(f"{short}/none").mark) == "no_socket"
+    assert reason(GovernorClient(f"{short}/none/below").mark) == "no_socket"
+    assert reason(GovernorClient(f"{short}/{'x' * 200}").mark) == "no_socket"
+
+
+def test_nobody_listening(short: str) -> None:
+    path = f"{short}/s"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(path)
+    assert reason(GovernorClient(path).mark) == "refused"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
+def test_not_in_the_group(short: str) -> None:
+    path = f"{short}/s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        os.chmod(path, 0)
+        assert reason(GovernorClient(path).mark) == "permission_denied"
+
+
+def served_by(path: str, answer: Callable[[socket.socket], None]) -> threading.Thread:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def serve() -> None:
+        with server:
+            connection, _ = server.accept()
+            with connection:
+                answer(connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n", "protocol"),
+        (b"{}\n", "protocol"),
+        (b'{"v":2,"op":"map","ok":true}\n', "protocol"),
+        (b"\xff" * 100_000, "stale"),  # a line without an end
+        (b"", "stale"),
+    ],
+)
+def test_somebody_else_listening(short: str, line: bytes, expected: str) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(line)
+        connection.recv(100)
+        connection.sendall(line)
+
+    def quiet(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            answer(connection)
+
+    thread = served_by(f"{short}/s", quiet)
+    assert reason(GovernorClient(f"{short}/s", timeout_s=0.5).mark) == expected
+    thread.join()
+
+
+def test_a_governor_that_says_nothing_is_asked_once(short: str) -> None:
+    over = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        over.wait(20)
+
+    thread = served_by(f"{short}/s", wait)
+    client = GovernorClient(f"{short}/s", timeout_s=0.05)
+
+    assert reason(client.mark) == "stale"
+    assert reason(client.mark) == "stale"  # without asking again: nobody accepts
+
+    over.set()
+    thread.join()
+
+
+def test_a_restart_in_mid_span_is_noticed(tmp_path: object) -> None:
+    with GovernorProcess() as governor:
+        client = governor.wait_ready()
+        mark = client.mark()
+        t0 = time.monotonic_ns()
+        governor.stop()
+        assert reason(client.mark) == "no_socket"
+        governor.start()
+        governor.wait_ready()
+        t1 = time.monotonic_ns()
+
+        assert reason(lambda: client.window(mark, t0, t1)) == "restarted"
+        assert client.mark().sequence >= 1
+
+
+def test_another_governor_in_the_same_place_is_noticed() -> None:
+    with GovernorProcess() as governor, GovernorProcess() as other:
+        client = governor.wait_ready()
+        other.wait_ready()
+        mark = client.mark()
+        first = client.origin.instance_id
+        os.rename(other.path, governor.path)
+
+        def moved() -> bool:
+            client.latest()
+            return client.origin.instance_id != first
+
+        until(moved)
+        now = time.monotonic_ns()
+        assert reason(lambda: client.window(mark, now, now)) == "restarted"
+
+
+def test_the_environment_names_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBON_OPS_SOCKET", "/elsewhere")
+    assert GovernorClient().path == default_socket_path() == "/elsewhere"
+    monkeypatch.delenv("CARBON_OPS_SOCKET")
+    assert default_socket_path() == "/var/run/carbon-ops.sock"
