@@ -65,8 +65,8 @@ def test_the_demo_measures_records_verifies_and_refuses(runtime: Path) -> None:
     said, _ = start(runtime, "--json").communicate(timeout=100)
     result = json.loads(said)
     assert result["simulated"] is True
-    busy, waiting = result["spans"][:-1], result["spans"][-1]
-    for span in busy:
+    spans = result["spans"]
+    for span in spans:
         energy = span["metric"]["energy"]
         assert energy["attribution_mode"] == "governor"
         assert energy["components"]["cpu"]["source"] == "simulated"
@@ -77,11 +77,8 @@ def test_the_demo_measures_records_verifies_and_refuses(runtime: Path) -> None:
             one = estimate[signal_]
             assert 0 < one["ci_low"] < one["g"] < one["ci_high"]
         assert estimate["method"] == "analytical_truncated"
-    # Doing nothing costs next to nothing, however long it takes.
-    assert (
-        waiting["metric"]["energy"]["energy_j_total"]
-        < busy[0]["metric"]["energy"]["energy_j_total"] / 5
-    )
+    # The children's CPU time is the task's.
+    assert spans[-1]["metric"]["cpu"]["process_s"] > 1.0
     assert result["ledger"]["verdict"] == "OK"
     assert [a["code"] for a in result["attacks"]] == [
         "E_PREV_HASH",

@@ -1,8 +1,10 @@
-"""Real work for the demo: CPU-bound Python whose results are checked, and a pause."""
+"""Real work for the demo: CPU-bound Python whose results are known."""
 
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -35,6 +37,19 @@ def hash_chain(links: int) -> str:
     return digest.hex()
 
 
+def in_children(count: int, seconds: float) -> None:
+    """Hash in ``count`` processes at once: their energy is this task's, too."""
+    code = f"from {__name__} import hash_for; hash_for({seconds})"
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+    for child in children:
+        child.wait()
+
+
+def hash_for(seconds: float) -> None:
+    """Hash until ``seconds`` have passed."""
+    _until(seconds, lambda: hash_chain(50_000))
+
+
 def _until(seconds: float, step: Callable[[], object]) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -44,6 +59,6 @@ def _until(seconds: float, step: Callable[[], object]) -> None:
 OPERATIONS: tuple[tuple[str, Callable[[], None]], ...] = (
     ("sieve primes", lambda: _until(1.5, lambda: count_primes(200_000))),
     ("train a model", lambda: _until(1.5, lambda: train_perceptron(200))),
-    ("hash a chain", lambda: _until(1.5, lambda: hash_chain(50_000))),
-    ("sleep", lambda: time.sleep(1.0)),
+    ("hash a chain", lambda: hash_for(1.5)),
+    ("2 children", lambda: in_children(2, 1.0)),
 )
