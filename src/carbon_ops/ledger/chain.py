@@ -62,7 +62,8 @@ def draft(record: Mapping[str, object]) -> Draft:
     Raises:
         CanonicalError: a value has no canonical JSON form.
         RecordError: ``type`` is missing, a reserved name is used by the caller or
-            below the top level, or the record would be longer than 65,535 bytes.
+            below the top level, a double is a whole number that readers take for an
+            integer out of range, or the record would be longer than 65,535 bytes.
 
     >>> draft({"type": "heartbeat", "a": 1}).line(7, ZERO_HASH)[:20]
     b'{"a":1,"prev_hash":"'
@@ -81,7 +82,7 @@ def draft(record: Mapping[str, object]) -> Draft:
         parts[place][name] = value
     before, between, after = (dumps(part)[1:-1] for part in parts)
     for value in record.values():
-        _refuse_reserved(value)  # after dumps, which bounds the depth
+        _refuse_misleading(value)  # after dumps, which bounds the depth
     made = Draft(before and before + b",", between and between + b",", after)
     longest = len(made.line(MAX_INTEGER, ZERO_HASH))
     if longest > MAX_RECORD_BYTES:
@@ -91,16 +92,26 @@ def draft(record: Mapping[str, object]) -> Draft:
     return made
 
 
-def _refuse_reserved(value: object) -> None:
-    """Readers with a line-based tool find ``"prev_hash":`` by its name alone."""
+def _refuse_misleading(value: object) -> None:
+    """Refuse what a reader of the line would not read as it was meant.
+
+    Line-based tools find ``"prev_hash":`` by its name alone. A whole double from 2**53 to
+    1e21 is written as plain digits, which read back as an integer out of range.
+    """
     if isinstance(value, dict):
         for name in RESERVED:
             if name in value:
                 raise RecordError(f"{name!r} is reserved: not below the top level")
-        for inner in value.values():
-            if isinstance(inner, (dict, list, tuple)):
-                _refuse_reserved(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            if isinstance(inner, (dict, list, tuple)):
-                _refuse_reserved(inner)
+        value = value.values()
+    elif isinstance(value, float):
+        if MAX_INTEGER < abs(value) < 1e21:
+            raise RecordError(
+                f"{value!r} is a whole number beyond 2**53 - 1",
+                hint="Write it as a decimal string or in a larger unit.",
+            )
+        return
+    elif not isinstance(value, (list, tuple)):
+        return
+    for inner in value:
+        if isinstance(inner, (dict, list, tuple, float)):
+            _refuse_misleading(inner)
