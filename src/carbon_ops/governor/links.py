@@ -66,15 +66,27 @@ class RingLink:
 
     def previous(self, last: Sample) -> Sample | None:
         """Return the sample before ``last``, None if it is not kept."""
-        try:
-            return self._ring.read(last.sequence - 1) if last.sequence > 1 else None
-        except LostError:
-            return None
+        return self._maybe(last.sequence - 1)
 
     def around(self, t_ns: int) -> Sequence[Sample]:
         """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
         near = self._ring.around(t_ns)
-        return near if _all_fresh(near) else self._all()
+        if not _all_fresh(near):
+            return self._all()
+        if len(near) == 2 and near[1].monotonic_ns > t_ns:
+            # One more on each side shows whether power changed between the two.
+            first, last = near[0].sequence, near[1].sequence
+            outer = self._maybe(first - 1), *near, self._maybe(last + 1)
+            return [sample for sample in outer if sample is not None]
+        return near
+
+    def _maybe(self, sequence: int) -> Sample | None:
+        try:
+            if self._ring.oldest <= sequence <= self._ring.newest:
+                return self._ring.read(sequence)
+        except LostError:
+            pass
+        return None
 
     def _all(self) -> Sequence[Sample]:
         found = []
@@ -133,7 +145,10 @@ class SocketLink:
 
     def around(self, t_ns: int) -> Sequence[Sample]:
         """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
-        near = self._series(t_ns, t_ns)
+        reach = 2 * self.layout.interval_ns  # the neighbours on both sides, and theirs
+        near = self._series(
+            max(0, t_ns - reach), max(t_ns, min(t_ns + reach, monotonic_ns()))
+        )
         if not near or near[0].monotonic_ns > t_ns:
             raise LostError("before the oldest sample")
         if len(near) == 1:  # the newest: its power needs the one before it
