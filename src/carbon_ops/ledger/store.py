@@ -308,20 +308,30 @@ class Ledger:
         self._check_usable()
         batch = _Batch(drafts, time.monotonic() + self._lock_timeout_s)
         self._queue.append(batch)
-        with self._lock.among_threads():
-            if not batch.done:
-                try:
-                    self._check_usable()
-                    with self._lock.among_processes(batch.deadline):
-                        self._writer.refresh()
-                        self._write_queue()
-                except BaseException:
-                    with contextlib.suppress(ValueError):
-                        self._queue.remove(batch)
-                    raise
+        try:
+            with self._lock.among_threads():
+                if not batch.done:
+                    self._write_waiting(batch)
+        except BaseException:
+            self._withdraw(batch)  # never reached the lock
+            raise
         if batch.error is not None:
             raise batch.error
         return batch.receipts
+
+    def _write_waiting(self, batch: _Batch) -> None:
+        try:
+            self._check_usable()
+            with self._lock.among_processes(batch.deadline):
+                self._writer.refresh()
+                self._write_queue()
+        except BaseException:
+            self._withdraw(batch)  # before another thread could write it
+            raise
+
+    def _withdraw(self, batch: _Batch) -> None:
+        with contextlib.suppress(ValueError):
+            self._queue.remove(batch)
 
     def _write_queue(self) -> None:
         """Write the records of all threads that wait, and tell each what became of its."""
