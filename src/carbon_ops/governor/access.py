@@ -19,7 +19,7 @@ from carbon_ops.governor.links import overflow_uid
 
 DEFAULT_GROUP = "carbon-users"
 SOCKET_MODE = 0o660
-_BACKLOG = 128
+_BACKLOG = 1_024  # a flood fills a short queue, and honest clients find no place
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _PROBE_TIMEOUT_S = 1.0
 

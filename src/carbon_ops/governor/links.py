@@ -21,7 +21,7 @@ from _socket import (
 )
 from _thread import allocate_lock
 from sys import byteorder
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 from carbon_ops.errors import GovernorUnavailableError
 from carbon_ops.governor.ring import LostError, RingError, RingReader, time_namespace
@@ -211,7 +211,7 @@ def connect(path: str, timeout_s: float) -> Link:
     try:
         connection.settimeout(timeout_s)
         try:
-            connection.connect(path)
+            _knock(connection, path, timeout_s)
             uid = _creator(connection)
             ring = _ask_for_ring(connection)
             if ring is not None and ring.time_namespace == time_namespace():
@@ -230,6 +230,19 @@ def connect(path: str, timeout_s: float) -> Link:
     finally:
         if not kept:
             connection.close()
+
+
+def _knock(connection: socket, path: str, timeout_s: float) -> None:
+    """Connect. A queue that is full answers EAGAIN at once; wait for a place then."""
+    until = monotonic_ns() + int(timeout_s * 1e9)
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if monotonic_ns() >= until:
+                raise
+            sleep(0.005)
 
 
 def _ask_for_ring(connection: socket) -> RingReader | None:
