@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from carbon_ops.errors import LedgerError
+from carbon_ops.errors import CarbonOpsError
 
 if TYPE_CHECKING:
-    from carbon_ops.ledger.store import Ledger
+    from carbon_ops.ledger.store import Ledger, Receipt
     from carbon_ops.model import Metric
+
+UNSIGNED = (
+    "the ledger is unsigned: a truncation will not show; "
+    "`carbon-ops ledger init DIR` makes a signed one"
+)
+
+
+class Written(NamedTuple):
+    """What became of records."""
+
+    receipts: tuple[Receipt, ...]
+    trouble: str | None
+    missing: tuple[Mapping[str, Any], ...]  # records that are not in the ledger
 
 
 def open_or_make(path: str) -> Ledger:
     """Open the ledger at ``path``; make it there when nothing is.
 
+    A new one is signed if CARBON_OPS_LEDGER_KEY names a key.
+
     Raises:
         LedgerError: there is something else at ``path``, or it cannot be written.
     """
+    from carbon_ops.ledger import keys
     from carbon_ops.ledger.store import Ledger
 
-    if os.path.isdir(path) and not os.listdir(path):
-        os.rmdir(path)
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         return Ledger.open(path)
-    return Ledger.init(path)
+    named = os.environ.get(keys.ENV)
+    return Ledger.init(path, signer=keys.load(Path(named)) if named else None)
 
 
-def records(metric: Metric, estimate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def records(
+    metric: Metric, estimate: Mapping[str, Any] | None
+) -> list[Mapping[str, Any]]:
     """Return what a ledger keeps of one measurement."""
-    kept: list[dict[str, Any]] = [{"type": "energy_metric", **metric}]
+    kept: list[Mapping[str, Any]] = [{"type": "energy_metric", **metric}]
     if estimate is not None:
         kept.append(
             {"type": "carbon_estimate", "span_id": metric["span_id"], **estimate}
@@ -38,16 +56,22 @@ def records(metric: Metric, estimate: Mapping[str, Any] | None) -> list[dict[str
     return kept
 
 
-def append(ledger: Ledger, kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Write ``kept`` durably; return the number and hash of the first record.
+def write(ledger: Ledger, kept: Sequence[Mapping[str, Any]]) -> Written:
+    """Write ``kept``, durably; trouble is told, not raised."""
+    from carbon_ops.ledger.store import LedgerWriteError
 
-    Raises:
-        LedgerError: they are not in the ledger.
-    """
     try:
-        receipts = ledger.append_many(kept)
-        ledger.flush()
+        return Written(tuple(ledger.append_many(kept)), None, ())
+    except LedgerWriteError as error:
+        return Written(error.durable, str(error), tuple(kept[len(error.durable) :]))
+    except (CarbonOpsError, OSError) as error:
+        return Written((), str(error), tuple(kept))
+
+
+def close(ledger: Ledger) -> str | None:
+    """Close ``ledger``; return what went wrong, if something did."""
+    try:
         ledger.close()
-    except OSError as error:
-        raise LedgerError(f"{error.strerror or error}") from error
-    return {"seq": receipts[0].seq, "hash": receipts[0].hash, "signed": ledger.signed}
+    except (CarbonOpsError, OSError) as error:
+        return str(error)
+    return None

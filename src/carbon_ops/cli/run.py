@@ -172,22 +172,25 @@ def _report(
             f"{ended.left_running} processes were still running; "
             "counted is what they had used when the command ended"
         )
-    written: dict[str, Any] | None = None
+    place: dict[str, Any] | None = None
     said = "not asked for (--ledger DIR)"
     if book is not None:
-        records = recording.records(metric, estimate)
-        try:
-            written = {"path": path, **recording.append(book, records)}
-            said = (
-                f"{path}, record {written['seq']}, "
-                f"{'signed' if written['signed'] else 'unsigned'}"
-            )
-        except CarbonOpsError as error:
-            said = f"NOT WRITTEN: {error}"
-            notes.append("the records that were not written are on standard error")
-            _say("\n".join(json.dumps(one) for one in records), None)
+        written = recording.write(book, recording.records(metric, estimate))
+        said = f"NOT WRITTEN: {written.trouble}"
+        if written.receipts:
+            first = written.receipts[0]
+            kind = "signed" if book.signed else "unsigned"
+            place = {"path": path, "seq": first.seq, "hash": first.hash, "state": kind}
+            said = f"{path}, record {first.seq}, {kind}"
+        if written.missing:
+            notes.append("what is not in the ledger is on standard error, as JSON")
+            _say("\n".join(json.dumps(one) for one in written.missing), None)
+        trouble = written.trouble if written.receipts else None
+        notes += filter(None, [trouble, recording.close(book)])
+        if not book.signed:
+            notes.append(recording.UNSIGNED)
     if as_json:
-        whole = measurement.as_json(metric, estimate, ended.status, written, notes)
+        whole = measurement.as_json(metric, estimate, ended.status, place, notes)
         _say(json.dumps(whole), output)
     else:
         text = measurement.as_text(metric, estimate, ended.status, said, notes)

@@ -214,10 +214,11 @@ class Supervisor:
             if not _in_foreground():
                 return
             number = signal.SIGTSTP
-        # With the default action, and unblocked: stops here until SIGCONT. In an
-        # orphaned process group the kernel ignores it, and so do we.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        # Sent while blocked, so that the terminal's own, if it waits too, and this one
+        # are one. Unblocked, with the default action, it stops us here until SIGCONT;
+        # in an orphaned process group the kernel ignores it, and so do we.
         os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
 
