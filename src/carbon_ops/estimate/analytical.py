@@ -9,11 +9,12 @@ terms add. The interval follows the first rule that holds, and the record names 
 ``exact_lognormal``       a product of lognormal factors only; exact.
 ``exact_truncnorm``       one spread input, truncated normal (``exact_uniform``, too); exact.
 ``lognormal_mixture``     lognormal factors dominate, one or two others are integrated
-                          numerically; error below 1e-6 of the standard deviation.
+                          numerically; ends within 0.001 standard deviations.
 ``cornish_fisher``        four moments, inside the domain where the end points were
                           within 0.03 standard deviations of the exact ones: skewness at
-                          most 0.8, excess kurtosis in -0.5..1.0, and every input with a
-                          quarter of the variance has its bounds 2 sigma away.
+                          most 0.8, excess kurtosis in -0.5..1.0, and inputs whose
+                          bounds are nearer than 2 sigma hold under a quarter of the
+                          variance.
 
 Otherwise Monte Carlo. Arithmetic only.
 
@@ -46,7 +47,7 @@ from carbon_ops.estimate.normal import inverse
 
 MAX_SKEWNESS = 0.8
 KURTOSIS = (-0.5, 1.0)
-WEIGHTY = 0.25  # share of variance from which an input's bound matters
+WEIGHTY = 0.25  # share of variance from which near bounds matter
 FAR_BOUND = 2.0  # sigmas
 
 
@@ -195,10 +196,18 @@ def shares(model: Model) -> dict[str, float]:
 
     First-order Sobol indices. A correlated sum counts as one input, ``terms``.
     """
+    found: dict[str, float] = {}
+    if not model.terms and model.offset is None:  # scale cancels
+        shapes = [shape(i.distribution) for i in model.factors]
+        c2 = product(shapes).c2
+        if c2 <= 0.0 or model.scale == 0.0:
+            return {}
+        for i, of in zip(model.factors, shapes, strict=True):
+            found[i.name] = of.c2 / c2
+        return _with_joint(found)
     whole = total(model)
     if whole.k2 <= 0.0:
         return {}
-    found: dict[str, float] = {}
     sums: list[tuple[str, Cumulants]] = []
     if model.terms:
         for number, term in enumerate(model.terms):
@@ -226,6 +235,10 @@ def shares(model: Model) -> dict[str, float]:
         found[model.offset.name] = (
             _cumulants(shape(model.offset.distribution)).k2 / whole.k2
         )
+    return _with_joint(found)
+
+
+def _with_joint(found: dict[str, float]) -> dict[str, float]:
     found = {name: min(share, 1.0) for name, share in found.items()}
     rest = 1.0 - fsum(found.values())
     found["joint"] = rest if rest > 1e-12 else 0.0
@@ -332,18 +345,9 @@ def _well_behaved(spread: list[Input], weights: dict[str, float], c: Cumulants) 
         KURTOSIS[0] <= c.excess_kurtosis <= KURTOSIS[1]
     ):
         return False
-    for i in spread:
-        weight = max(
-            (
-                share
-                for name, share in weights.items()
-                if name == i.name or name.startswith(i.name + "[")
-            ),
-            default=0.0,
-        )
-        if weight >= WEIGHTY and _bound_distance(i.distribution) < FAR_BOUND:
-            return False
-    return True
+    near = {i.name for i in spread if _bound_distance(i.distribution) < FAR_BOUND}
+    weight = fsum(w for name, w in weights.items() if name.split("[")[0] in near)
+    return weight < WEIGHTY
 
 
 def _bound_distance(value: Distribution) -> float:

@@ -40,7 +40,7 @@ BLOCK = 10_000
 MOST_TRIALS = 10_000_000
 # Blocks before the first look. The standard starts with two, whose scatter is known too
 # badly: one run in ten would stop by luck, with ends 0.1 standard deviations off.
-LEAST_BLOCKS = {1: 5, 2: 20}
+LEAST_BLOCKS = {1: 4, 2: 20}
 FAR = 5.0  # sigmas: bounds beyond this are sampled by their logarithm
 
 

@@ -221,16 +221,15 @@ def _times(values: Sequence[Any] | Column, name: str) -> NDArray[np.int64]:
     """Return ns since the Unix epoch."""
     array = np.asarray(values) if isinstance(values, np.ndarray) else None
     if array is not None and array.dtype.kind in "iuf" and array.ndim == 1:
-        if array.dtype.kind == "f":
-            good = np.isfinite(array) & (np.abs(array) < _MOST_S)
-            for row in np.flatnonzero(~good)[:1]:
-                raise InvalidInputError(
-                    f"{name}, row {row}: no time near today: {array[row]!r}"
-                )
-            whole = np.floor(array)
-            parts = np.rint((array - whole) * NS_PER_S).astype(np.int64)
-            return whole.astype(np.int64) * NS_PER_S + parts
-        return array.astype(np.int64) * NS_PER_S
+        whole = np.floor(array.astype(np.float64))
+        good = np.isfinite(whole) & (np.abs(whole) < _MOST_S)
+        for row in np.flatnonzero(~good)[:1]:
+            raise InvalidInputError(
+                f"{name}, row {row}: no time near today: {array[row]!r}"
+            )
+        parts = np.rint((array - whole) * NS_PER_S).astype(np.int64)
+        ns: NDArray[np.int64] = whole.astype(np.int64) * NS_PER_S + parts
+        return ns
     found = []
     for row, value in enumerate(values):
         found.append(instant(value, f"{name}, row {row}"))
