@@ -187,6 +187,11 @@ def _report(
             _say("\n".join(json.dumps(one) for one in written.missing), None)
         trouble = written.trouble if written.receipts else None
         notes += filter(None, [trouble, recording.close(book)])
+        if book.recovered is not None:
+            notes.append(
+                f"the ledger's end was damaged from record {book.recovered.seq} on; "
+                f"it is kept in {book.recovered.quarantine}"
+            )
         if not book.signed:
             notes.append(recording.UNSIGNED)
     if as_json:
