@@ -188,7 +188,8 @@ class Ledger:
         if writer.directory.descriptor < 0:
             return
         try:
-            if self._process == os.getpid() and not writer.stopped:
+            ours = self._process == os.getpid() and not writer.stopped
+            if ours and writer.unfinished:
                 self.flush()
         finally:
             writer.release()

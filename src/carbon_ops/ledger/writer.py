@@ -114,6 +114,12 @@ class Writer:
             self.genesis.origin, self.tail.size, self.tail.frontier.root()
         )
 
+    @property
+    def unfinished(self) -> bool:
+        """An earlier failure left something to mend, or a heartbeat is due."""
+        behind = self.signer is not None and self._covered < self.tail.size
+        return behind or not self.tail.room or self.heartbeat_due()
+
     # --- writing ------------------------------------------------------------------
 
     def settle(
@@ -285,7 +291,8 @@ class Writer:
                 "checkpoint only `repair` decides that they go",
             )
         at = wall_ns()
-        name = f"quarantine-{tail.size}-{at}"
+        seq = tail.size
+        name = f"quarantine-{seq}-{at}"
         record = {
             "type": "recovery",
             "ts": rfc3339(at),
@@ -307,7 +314,7 @@ class Writer:
         except LedgerError:
             self._known = False
             raise
-        self.recovered = Recovered(tail.size, len(torn), name)
+        self.recovered = Recovered(seq, len(torn), name)
 
     # --- heartbeats ---------------------------------------------------------------
 
