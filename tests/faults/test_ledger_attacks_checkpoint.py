@@ -131,7 +131,9 @@ BROKEN: list[tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "codes"), BROKEN, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("name", "change", "codes"), BROKEN, ids=[case[0] for case in BROKEN]
+)
 def test_a_changed_checkpoint_shows(
     name: str, change: Callable[[bytes], bytes], codes: tuple[str, ...], tmp_path: Path
 ) -> None:
