@@ -19,6 +19,8 @@ COMMANDS = {
     "intensity": "intensity",
     "ledger": "ledger",
     "run": "run",
+    "sci": "sci",
+    "what-if": "what_if",
 }
 
 

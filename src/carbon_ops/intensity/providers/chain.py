@@ -24,6 +24,16 @@ class Chain:
             raise InvalidInputError("a chain needs a provider")
         self._providers = tuple(providers)
 
+    def kind(self, signal: Signal) -> Kind | None:
+        """Return what the first provider's factors count, where it says so."""
+        return _declared(self._providers[0], signal)
+
+    def close(self) -> None:
+        for provider in self._providers:
+            close = getattr(provider, "close", None)
+            if callable(close):
+                close()
+
     def series(
         self, region: str | None, signal: Signal, start_ns: int, end_ns: int
     ) -> Series:
@@ -32,7 +42,7 @@ class Chain:
         Raises:
             ProviderError, UnknownRegionError: no provider answered; the first one's.
         """
-        kind = _declared(self._providers[0], signal)
+        kind = self.kind(signal)
         result = series.gap(signal, start_ns, end_ns, series.NO_DATA)
         failure: ProviderError | UnknownRegionError | None = None
         hashes: list[str] = []

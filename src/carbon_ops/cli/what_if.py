@@ -1,0 +1,70 @@
+"""``carbon-ops what-if``: the same energy in other regions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+@click.command(
+    "what-if",
+    epilog="""\b
+examples:
+  carbon-ops what-if --energy-wh 120 DE FR SE US-CA aws:ap-south-1
+
+\b
+exit status:
+  0 fine; 2 for an unknown region or wrong usage.""",
+)
+@click.argument("regions", nargs=-1, required=True)
+@click.option("--energy-wh", type=float, required=True, help="Energy, in watt-hours.")
+@click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
+@click.option("--start", help="RFC 3339 time with its offset.  [default: a day ago]")
+@click.option("--end", help="The same, not before --start.  [default: now]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    regions: tuple[str, ...],
+    energy_wh: float,
+    energy_u_wh: float | None,
+    start: str | None,
+    end: str | None,
+    as_json: bool,
+) -> None:
+    """Show what the same energy would have caused in REGIONS.
+
+    Both figures come with their 95 % interval: marginal (direct CO2 of one more
+    kilowatt-hour) and average (a share of all emissions, life-cycle CO2e). Where
+    intervals overlap widely the data do not say which region is better. The factors are
+    yearly, so this compares places, not hours.
+    """
+    from carbon_ops import clock
+    from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.estimate.what_if import what_if
+
+    now = clock.wall_ns()
+    records = what_if(
+        CarbonEstimator(),
+        regions,
+        start or clock.rfc3339(now - 86_400 * 1_000_000_000),
+        end or clock.rfc3339(now),
+        energy_wh,
+        energy_u_wh=energy_u_wh,
+    )
+    found = {region: record.to_dict() for region, record in records.items()}
+    if as_json:
+        click.echo(json.dumps({"energy_wh": energy_wh, "regions": found}))
+        return
+    click.echo(f"{energy_wh:g} Wh{'marginal (gCO2)':>34}{'average (gCO2e)':>32}")
+    for region, record in found.items():
+        cells = "".join(
+            f"{_cell(record[side]):>32}" for side in ("marginal", "average")
+        )
+        click.echo(f"{region:<12}{cells}")
+
+
+def _cell(side: dict[str, Any]) -> str:
+    if side["g"] is None:
+        return str(side["reason"])
+    return f"{side['g']:.4g}  [{side['ci_low']:.4g}, {side['ci_high']:.4g}]"
