@@ -64,7 +64,8 @@ class EnergyLogger:
         socket: Path of the governor's socket. Default: ``CARBON_OPS_SOCKET``, then
             ``/var/run/carbon-ops.sock``.
         ledger: Folder of a ledger, or an open one: every span is written to it with its
-            estimate. A folder that does not exist is made.
+            estimate. A folder that does not exist is made. ``False``: none, whatever the
+            settings say.
         estimator: Turns energy into carbon. Default with a ledger or a region:
             ``CarbonEstimator(region=region)``.
         region: Zone of the electricity grid, for the default estimator.
@@ -93,7 +94,7 @@ class EnergyLogger:
         self,
         *,
         socket: str | None = None,
-        ledger: str | os.PathLike[str] | Ledger | None = None,
+        ledger: str | os.PathLike[str] | Ledger | Literal[False] | None = None,
         estimator: CarbonEstimator | None = None,
         region: str | None = None,
         policy: Policy | None = None,
@@ -128,7 +129,7 @@ class EnergyLogger:
             ),
             powercap_root=chosen("powercap_root", None),
         )
-        ledger = chosen("ledger", ledger)
+        ledger = None if ledger is False else chosen("ledger", ledger)
         self._writer: Writer | None = None
         if ledger is not None or estimator is not None or region is not None:
             from carbon_ops.meter.writer import Writer
