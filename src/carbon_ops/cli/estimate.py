@@ -45,6 +45,18 @@ exit status:
     "--pue", help="Facility overhead: a number, VALUE,U or 'unknown'.  [default: none]"
 )
 @click.option(
+    "--provider",
+    default="static",
+    show_default=True,
+    help="Where grid factors come from: watttime, file:PATH, ...; A,B is a chain.",
+)
+@click.option(
+    "--missing",
+    default="fail",
+    show_default=True,
+    help="Intervals without a factor: fail, static or hold:N.",
+)
+@click.option(
     "--coverage", type=float, default=0.95, show_default=True, help="Of the interval."
 )
 @click.option("--budget", is_flag=True, help="Show the uncertainty budget.")
@@ -60,6 +72,8 @@ def command(
     region: str | None,
     signal: str,
     pue: str | None,
+    provider: str,
+    missing: str,
     coverage: float,
     budget: bool,
     validate: bool,
@@ -82,7 +96,12 @@ def command(
     from carbon_ops.units import watt_hours
 
     estimator = CarbonEstimator(
-        region, signal=cast(Signal, signal), pue=_pue(pue), coverage=coverage
+        region,
+        provider,
+        signal=cast(Signal, signal),
+        pue=_pue(pue),
+        coverage=coverage,
+        missing=missing,
     )
     if energy_j is not None:
         if energy_wh is not None:

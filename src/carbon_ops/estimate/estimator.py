@@ -44,7 +44,8 @@ class CarbonEstimator:
     Args:
         region: Country (``"DE"``), state (``"US-CA"``) or cloud region; ``None`` is the
             world's distribution, wide and marked ``default``.
-        intensity: Where grid factors come from; the shipped yearly tables by default.
+        intensity: Where grid factors come from: a provider or its name (``"watttime"``,
+            ``"file:grid.csv"``); the shipped yearly tables by default.
         signal: Whose figure is the headline, ``"marginal"`` or ``"average"``.
         pue: Facility overhead: ``None`` (1.0, not included), ``"unknown"``
             (1.56 +- 0.30), a number, ``(value, u)``, a cloud region or operator
@@ -60,12 +61,13 @@ class CarbonEstimator:
     Raises:
         InvalidInputError: an argument cannot be used.
         UnknownRegionError: the region means nothing to the shipped tables.
+        ConfigError: the named provider's key is missing or readable by others.
     """
 
     def __init__(
         self,
         region: str | None = None,
-        intensity: IntensityProvider | None = None,
+        intensity: IntensityProvider | str | None = None,
         signal: Signal = "marginal",
         pue: given.Pue = None,
         embodied: Embodied | None = None,
@@ -95,13 +97,19 @@ class CarbonEstimator:
             )
         self._policy, self._limit = policy, int(limit or 0)
         self._static = StaticProvider()
-        self.intensity: IntensityProvider = intensity or self._static
+        self.intensity: IntensityProvider = self._static
+        if isinstance(intensity, str):
+            from carbon_ops.intensity.providers import open_provider
+
+            self.intensity = open_provider(intensity)
+        elif intensity is not None:
+            self.intensity = intensity
         self.region = region
         self.signal: Signal = signal
         self.method: Method = method
         self.embodied = embodied
         self.pue_input, self.pue = given.pue(pue)
-        if region is not None and intensity is None:
+        if region is not None and isinstance(self.intensity, StaticProvider):
             self._static.series(region, signal, 0, 0)  # a typo shows here, not later
 
     def estimate_over_span(

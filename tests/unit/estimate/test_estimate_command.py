@@ -96,6 +96,8 @@ def test_an_unknown_figure_is_said_and_sets_the_status() -> None:
         ["--energy-wh", "1", *SPAN, "--pue", "0.5"],
         ["--energy-wh", "1", *SPAN, "--pue", "x,y"],
         ["--energy-wh", "1", *SPAN, "--coverage", "95"],
+        ["--energy-wh", "1", *SPAN, "--provider", "oracle"],
+        ["--energy-wh", "1", *SPAN, "--missing", "guess"],
     ],
 )
 def test_input_that_cannot_be_used_is_a_typed_error(arguments: list[str]) -> None:

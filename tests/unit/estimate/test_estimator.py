@@ -204,6 +204,7 @@ def test_a_reversed_span_is_refused_with_its_length() -> None:
         {"pue": (0.8, 0.1)},
         {"pue": (1.2, -0.1)},
         {"pue": Uniform(0.5, 2.0)},
+        {"intensity": "oracle"},
         {"missing": "ignore"},
         {"missing": "hold:-1"},
         {"missing": "hold"},
@@ -446,6 +447,13 @@ def test_factors_that_cannot_be_are_refused(
         CarbonEstimator("XX", provider([factor(grams)])).estimate_over_span(
             START, END, 1.0
         )
+
+
+def test_a_provider_can_be_named() -> None:
+    with pytest.raises(InvalidInputError, match="oracle"):
+        CarbonEstimator("DE", "oracle")
+    named = CarbonEstimator("DE", "static").estimate_over_span(START, END, 1.0)
+    assert named == CarbonEstimator("DE").estimate_over_span(START, END, 1.0)
 
 
 def test_a_series_with_a_hole_or_another_signal_is_refused(
