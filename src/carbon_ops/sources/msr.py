@@ -29,7 +29,7 @@ from carbon_ops.sources.msr_units import (
     registers,
     unit_register,
 )
-from carbon_ops.sources.topology import Place, places
+from carbon_ops.sources.topology import Place, online, places
 
 _MASK = REGISTER_TICKS - 1
 _HINT = (
@@ -78,6 +78,7 @@ class MsrSource:
             ) from exc
         amd = is_amd(cpu)
         self._fallback = cpu.packages
+        self._online = online(sys_cpu_root)
         self._places = places(sys_cpu_root, cpu.packages)
         self._fds: list[int] = []
         self._counters: list[_Counter] = []
@@ -93,7 +94,7 @@ class MsrSource:
             self.close()
             raise
         self.zones: tuple[Zone, ...] = tree(raws)
-        self.filtered = None if amd else self._filtered()
+        self.filtered = None if amd else _filtering(self._fds)
         if not any(zone.counted for zone in self.zones):
             self.close()
             raise SourceUnavailableError(
@@ -136,11 +137,6 @@ class MsrSource:
             raise _unreadable(path, value)
         return fd, value
 
-    def _filtered(self) -> bool | None:
-        values = [_read(fd, ENERGY_FILTER) for fd in self._fds]
-        known = [bool(value & 1) for value in values if not isinstance(value, OSError)]
-        return any(known) if known else None
-
     def read(self) -> tuple[int | None, ...]:
         """Return bits 31:0 of every register; ``None`` where the read failed."""
         ticks: list[int | None] = []
@@ -151,8 +147,12 @@ class MsrSource:
 
     def changed(self) -> bool:
         """Return whether packages vanished or appeared since opening."""
-        now = places(self._sys_cpu_root, self._fallback)
-        return {p.package for p in now.values()} != {
+        now = online(self._sys_cpu_root)
+        if now == self._online:
+            return False
+        self._online = now  # CPUs came or went; packages, perhaps
+        found = places(self._sys_cpu_root, self._fallback)
+        return {p.package for p in found.values()} != {
             p.package for p in self._places.values()
         }
 
@@ -184,6 +184,31 @@ def _exists(fd: int, register: Register) -> bool:
     if isinstance(value, OSError):
         return False
     return register.name == "package" or value & _MASK != 0
+
+
+def _filtering(fds: Sequence[int]) -> bool | None:
+    """Return whether any of these CPUs filters its energy; None: none of them says."""
+    values = [_read(fd, ENERGY_FILTER) for fd in fds]
+    known = [bool(value & 1) for value in values if not isinstance(value, OSError)]
+    return any(known) if known else None
+
+
+def energy_filtering(dev_root: str = "/dev/cpu") -> bool | None:
+    """Return whether RAPL energy filtering is on, for readers of powercap.
+
+    ``None`` where no CPU can be asked: no msr module, no right, no such register.
+    """
+    fds: list[int] = []
+    try:
+        for cpu in os.listdir(dev_root):
+            fds.append(os.open(f"{dev_root}/{cpu}/msr", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        pass  # what could be opened can still be asked
+    try:
+        return _filtering(fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _raw(register: Register, place: Place, known: Sequence[RawZone]) -> RawZone:

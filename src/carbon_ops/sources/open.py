@@ -8,6 +8,7 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.sources import powercap
 from carbon_ops.sources.base import Source
 from carbon_ops.sources.simulated import Power, SimulatedSource
+from carbon_ops.sources.topology import places
 
 MODES = ("sysfs", "msr", "simulated")
 
@@ -40,7 +41,18 @@ def open_source(
     if mode == "simulated":
         return SimulatedSource(profile)
     if mode == "sysfs":
-        return powercap.PowercapSource(powercap_root)
+        if (
+            powercap_root != powercap.DEFAULT_ROOT
+        ):  # another machine, as far as is known
+            return powercap.PowercapSource(powercap_root)
+        from carbon_ops.sources.msr import energy_filtering
+
+        packages = {place.package for place in places(sys_cpu_root).values()}
+        return powercap.PowercapSource(
+            powercap_root,
+            packages=len(packages) or None,
+            filtered=energy_filtering(dev_root),
+        )
     if mode == "msr":
         from carbon_ops.sources.msr import MsrSource
 

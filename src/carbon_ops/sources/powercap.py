@@ -57,9 +57,9 @@ class PowercapSource:
         self._root = root
         self.filtered = filtered
         self._gone = False
-        self._found = _discover(root)
-        raws = ordered([raw for raw, _ in self._found.values()])
-        paths = [self._found[f"{raw.control}/{raw.id}"][1] for raw in raws]
+        self._listed = _entries(root)
+        found = _discover(root)
+        raws = ordered([raw for raw, _ in found.values()])
         zones = tree(raws)
         self._units = [raw.unit for raw in raws]
         self._tops = [
@@ -67,7 +67,10 @@ class PowercapSource:
             for unit in self._units
             for ticks in (unit.wrap_ticks - 1,)
         ]
-        self._paths = [os.path.join(path, "energy_uj") for path in paths]
+        self._paths = [
+            os.path.join(found[f"{raw.control}/{raw.id}"][1], "energy_uj")
+            for raw in raws
+        ]
         self._fds: list[int] = []
         denied: OSError | None = None
         try:
@@ -164,7 +167,7 @@ class PowercapSource:
 
     def changed(self) -> bool:
         """Return whether zones vanished, appeared or were made anew since opening."""
-        if set(_discover(self._root)) != set(self._found):
+        if _entries(self._root) != self._listed:
             return True
         if self._gone:
             self._gone = False
@@ -193,6 +196,14 @@ def _readable(path: str) -> bool:
             return file.read(_ENERGY_BYTES).strip().isdigit()
     except OSError:
         return False
+
+
+def _entries(root: str) -> frozenset[str]:
+    """Return the names in ``root``; a class directory lists every zone."""
+    try:
+        return frozenset(os.listdir(root))
+    except OSError:
+        return frozenset()
 
 
 def _discover(root: str) -> dict[str, tuple[RawZone, str]]:

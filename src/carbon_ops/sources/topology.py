@@ -42,6 +42,19 @@ def places(
     return found
 
 
+def online(sys_cpu_root: str) -> str:
+    """Return which CPUs are online, as a text that changes when they do."""
+    try:
+        with open(os.path.join(sys_cpu_root, "online"), encoding="ascii") as file:
+            return file.read(4096)
+    except OSError:
+        pass
+    try:
+        return " ".join(sorted(os.listdir(sys_cpu_root)))
+    except OSError:
+        return ""
+
+
 def _integer(path: str) -> int | None:
     try:
         with open(path, encoding="ascii") as file:

@@ -10,7 +10,7 @@ import pytest
 
 from carbon_ops.counters.accumulator import Bank
 from carbon_ops.errors import SourceUnavailableError
-from carbon_ops.sources.msr import MsrSource
+from carbon_ops.sources.msr import MsrSource, energy_filtering
 from carbon_ops.testing.msr import FakeMsr
 
 TENTH = 100_000_000
@@ -172,7 +172,19 @@ def test_energy_filtering_is_reported(
     source = opened(fake)
 
     assert source.filtered is filtered
+    assert energy_filtering(fake.dev_root) is filtered
     source.close()
+
+
+def test_energy_filtering_is_unknown_where_no_cpu_can_be_asked(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    fake = skylake(tmp_path)
+    fake.cut(0)
+    fake.cut(1)
+
+    assert energy_filtering(fake.dev_root) is None
+    assert energy_filtering(str(tmp_path / "none")) is None
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_an_atom_counts_in_whole_powers_of_a_microjoule(tmp_path: Path) -> None:
