@@ -84,7 +84,9 @@ class MsrSource:
         self._counters: list[_Counter] = []
         raws: list[RawZone] = []
         try:
-            for place, number in sorted(self._chosen(cpus, amd=amd).items()):
+            chosen = self._chosen(cpus, amd=amd)
+            self._read_cpus = set(chosen.values())
+            for place, number in sorted(chosen.items()):
                 fd, unit_value = self._open(number, unit_register(cpu))
                 for register in registers(cpu, unit_value):
                     if _exists(fd, register):
@@ -146,15 +148,17 @@ class MsrSource:
         return tuple(ticks)
 
     def changed(self) -> bool:
-        """Return whether packages vanished or appeared since opening."""
+        """Return whether packages came or went, or a CPU that is read went offline."""
         now = online(self._sys_cpu_root)
         if now == self._online:
             return False
         self._online = now  # CPUs came or went; packages, perhaps
         found = places(self._sys_cpu_root, self._fallback)
-        return {p.package for p in found.values()} != {
-            p.package for p in self._places.values()
-        }
+        packages, before = (
+            {place.package for place in where.values()}
+            for where in (found, self._places)
+        )
+        return packages != before or not self._read_cpus <= set(found)
 
     def close(self) -> None:
         for fd in self._fds:

@@ -68,6 +68,15 @@ class FakeMsr:
             with open(os.path.join(where, name), "w", encoding="ascii") as out:
                 out.write(f"{value}\n")
 
+    def offline(self, cpu: int) -> None:
+        """Take a CPU's topology away, as when it goes offline; its device fails."""
+        where = os.path.join(self.sys_cpu_root, f"cpu{cpu}", "topology")
+        for entry in os.listdir(where):
+            os.unlink(os.path.join(where, entry))
+        os.rmdir(where)
+        os.rmdir(os.path.dirname(where))
+        os.truncate(self.device(cpu), 0)
+
     def set(self, package: int, register: int, value: int) -> None:
         """Set a register on every CPU of a package."""
         for cpu, its in enumerate(self._packages):

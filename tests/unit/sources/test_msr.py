@@ -221,6 +221,24 @@ def test_a_new_package_is_a_change(tmp_path: Path) -> None:
     source.close()
 
 
+def test_a_cpu_that_goes_offline_is_a_change_if_it_is_the_one_read(
+    tmp_path: Path,
+) -> None:
+    fake = skylake(tmp_path)
+    source = opened(fake)
+
+    fake.offline(4)
+    assert source.changed() is False
+    fake.offline(0)
+    assert source.read()[:2] == (None, None)
+    assert source.changed() is True
+    source.close()
+
+    again = opened(fake)  # goes on with another CPU of the package
+    assert again.read() == (1_000, 2_000, 1_001, 2_001)
+    again.close()
+
+
 def test_what_cannot_be_opened_is_named_with_a_way_out(tmp_path: Path) -> None:
     fake = skylake(tmp_path)
     fake.dev_root = str(tmp_path / "none")
