@@ -11,6 +11,15 @@ COMMANDS = {
     "init": ("ledger_keep", "init"),
     "show": ("ledger_show", "show"),
     "verify": ("ledger_verify", "verify"),
+    "anchor": ("ledger_prove", "anchor"),
+    "prove": ("ledger_prove", "prove"),
+    "check-proof": ("ledger_prove", "check_proof"),
+    "export": ("ledger_export", "export"),
+    "schema": ("ledger_export", "schema"),
+    "audit-report": ("ledger_report", "audit_report"),
+    "heartbeat": ("ledger_keep", "heartbeat"),
+    "rotate-key": ("ledger_keep", "rotate_key"),
+    "repair": ("ledger_keep", "repair"),
 }
 
 

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import click
 
+from carbon_ops.errors import InvalidInputError
 from carbon_ops.ledger import keys
 from carbon_ops.ledger.note import Signer
+
+_KEY_FILE = click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="Private key of the ledger (default: below ~/.config).",
+)
 
 
 def default_origin(path: str) -> str:
@@ -25,11 +32,7 @@ def default_origin(path: str) -> str:
 @click.command("init")
 @click.argument("ledger", type=click.Path())
 @click.option("--origin", help="Name of the ledger (default: host/directory).")
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    help="Where the private key lies or is put (default: below ~/.config).",
-)
+@_KEY_FILE
 @click.option("--unsigned", is_flag=True, help="No key: a cut tail will not show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def init(
@@ -79,3 +82,87 @@ def init(
         click.echo("unsigned: that its end was cut off will not show")
     else:
         click.echo(f"key      {place} (secret)\nvkey     {signer.vkey}")
+
+
+def _signer(key_file: Path | None) -> Signer | None:
+    """Return the key in a named file; None leaves the default place to the ledger."""
+    return keys.load(key_file) if key_file else None
+
+
+@click.command("rotate-key")
+@click.argument("ledger", type=click.Path())
+@_KEY_FILE
+@click.option(
+    "--new-key-file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where the new private key is put, or lies already.",
+)
+def rotate_key(ledger: str, key_file: Path | None, new_key_file: Path) -> None:
+    """Hand LEDGER over to a new key; both keys sign the record that says so.
+
+    From then on the new key signs, and the old one is refused. Verifiers who hold the
+    old public key follow by themselves; new ones are given the new one. Keep the new
+    key where programs look for it, or name it in CARBON_OPS_LEDGER_KEY.
+
+    \b
+    Exit status: 0 done, 2 wrong usage, no ledger, no key.
+    """
+    from carbon_ops.ledger.store import Ledger
+
+    with Ledger.open(ledger, signer=_signer(key_file)) as opened:
+        made = not new_key_file.exists()
+        new = Signer.generate(opened.origin) if made else keys.load(new_key_file)
+        if new.name != opened.origin:
+            raise InvalidInputError(
+                f"{new_key_file} is a key of {new.name}, the ledger is {opened.origin}"
+            )
+        if made:
+            keys.save(new, new_key_file)
+        receipt = opened.rotate_key(new)
+    click.echo(f"record   {receipt.seq}\nkey      {new_key_file} (secret)")
+    click.echo(f"vkey     {new.vkey}")
+
+
+@click.command("heartbeat")
+@click.argument("ledger", type=click.Path())
+@_KEY_FILE
+def heartbeat(ledger: str, key_file: Path | None) -> None:
+    """Write a record that says LEDGER was alive now; for a timer.
+
+    With it `ledger verify --max-age` tells a ledger that has nothing to say from one
+    that was stopped, or cut and continued elsewhere.
+
+    \b
+    Exit status: 0 written, 2 it could not be.
+    """
+    from carbon_ops.ledger.store import Ledger
+
+    with Ledger.open(ledger, signer=_signer(key_file)) as opened:
+        receipt = opened.heartbeat()
+    click.echo(f"record {receipt.seq} {receipt.hash}")
+
+
+@click.command("repair")
+@click.argument("ledger", type=click.Path())
+@_KEY_FILE
+def repair(ledger: str, key_file: Path | None) -> None:
+    """Cut damaged bytes off the end of LEDGER, beyond the last checkpoint.
+
+    They are kept in a quarantine file of its directory, and a record says so. Nothing
+    under the checkpoint is touched: damage there is refused, and `ledger verify` names
+    the record.
+
+    \b
+    Exit status: 0 whole (again), 2 refused or not possible.
+    """
+    from carbon_ops.ledger.store import Ledger
+
+    with Ledger.open(ledger, signer=_signer(key_file), repair=True) as opened:
+        found = opened.recovered
+    if found is None:
+        click.echo("nothing to repair")
+        return
+    click.echo(
+        f"cut at record {found.seq}: {found.torn_bytes} bytes moved to {found.quarantine}"
+    )

@@ -7,12 +7,33 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import click
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.ledger.reader import segments
 from carbon_ops.ledger.verify import verify_ledger
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def trusted_keys(command: _Command) -> _Command:
+    """Add the options that name the trusted keys and the ledger's origin."""
+    for option in (
+        click.option(
+            "--origin", help="Name the ledger must have (default: the key's)."
+        ),
+        click.option(
+            "--vkey-file", multiple=True, type=click.Path(), help="Keys, one a line."
+        ),
+        click.option(
+            "--vkey", multiple=True, help="Trusted key: the ledger's, a witness's."
+        ),
+    ):
+        command = option(command)
+    return command
+
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SEGMENTS_WORTH_A_PROCESS = 64  # below, starting processes costs more than it saves
@@ -89,9 +110,7 @@ def progress_on_terminal() -> Iterator[Callable[[int], None] | None]:
 
 @click.command("verify")
 @click.argument("ledger", type=click.Path())
-@click.option("--vkey", multiple=True, help="Trusted key: the ledger's, a witness's.")
-@click.option("--vkey-file", multiple=True, type=click.Path(), help="Keys, one a line.")
-@click.option("--origin", help="Name the ledger must have (default: the key's name).")
+@trusted_keys
 @click.option(
     "--anchor",
     multiple=True,

@@ -137,7 +137,8 @@ class Chain:
             :attr:`first_prev` itself (segments checked side by side).
         covered: Records from here on do not count for :attr:`newest`.
         links_only: Check the hashes that link the records, and nothing else.
-        recompute: Called with each ``carbon_estimate``; text says what does not follow.
+        recompute: Called with each ``carbon_estimate``; text says what does not follow,
+            None that it cannot be repeated.
     """
 
     def __init__(
@@ -158,7 +159,8 @@ class Chain:
         self.genesis: dict[str, Any] | None = None
         self.rotations: list[tuple[int, dict[str, Any]]] = []
         self.newest: str | None = None  # time of the last covered record that has one
-        self.recomputed = 0
+        self.recomputed = 0  # estimates whose numbers were derived anew
+        self.skipped = 0  # and those of a schema that cannot be
         self.fault: Fault | None = None
         self._covered = covered
         self._recompute = recompute
@@ -235,10 +237,11 @@ class Chain:
         elif kind == "key_rotate":
             self.rotations.append((seq, record))
         elif self._recompute is not None:
-            self.recomputed += 1
             wrong = self._recompute(record)
             if wrong:
                 return self._stop(seq, "E_RECOMPUTE", wrong)
+            self.recomputed += wrong is not None
+            self.skipped += wrong is None
         return True
 
     def _stop(self, seq: int, code: str, why: str) -> bool:

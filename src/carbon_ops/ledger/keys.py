@@ -88,16 +88,3 @@ def load(path: Path) -> Signer:
         return Signer.parse(text.decode("utf-8"))
     except (NoteError, UnicodeDecodeError) as error:
         raise KeyFileError(f"{path} holds no usable key: {error}") from None
-
-
-def find(origin: str) -> Signer | None:
-    """Return the key of ``origin`` from its default place; None where none lies there.
-
-    Raises:
-        KeyFileError: a file is there, or CARBON_OPS_LEDGER_KEY names one, and it holds
-            no usable key.
-    """
-    path = key_path(origin)
-    if not os.environ.get(ENV) and not path.exists():
-        return None
-    return load(path)

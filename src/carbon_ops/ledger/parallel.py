@@ -29,6 +29,7 @@ class Stretch(NamedTuple):
     rotations: list[tuple[int, dict[str, Any]]]
     newest: str | None
     recomputed: int
+    skipped: int
     whole: bool  # nothing was wrong; else the walk itself has to look at the rest
 
 
@@ -63,6 +64,7 @@ def check_stretch(path: str, firsts: list[int], options: Options) -> Stretch:
         chain.rotations,
         chain.newest,
         chain.recomputed,
+        chain.skipped,
         whole,
     )
 
@@ -101,5 +103,6 @@ def _take(walk: Walk, first: int, stretch: Stretch) -> bool:
     chain.rotations += stretch.rotations
     chain.newest = stretch.newest or chain.newest
     chain.recomputed += stretch.recomputed
+    chain.skipped += stretch.skipped
     walk.tell()
     return True

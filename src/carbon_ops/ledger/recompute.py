@@ -7,10 +7,54 @@ does not recompute does not need it.
 from __future__ import annotations
 
 from importlib import import_module
+from math import isclose
 from typing import Any
+
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.model import ESTIMATE_SCHEMA
+
+# Sums and logarithms may differ in the last bits between machines; nothing else may.
+RELATIVE, ABSOLUTE = 1e-9, 1e-12
 
 
 def difference(record: dict[str, Any]) -> str | None:
-    """Return what in a ``carbon_estimate`` does not follow from its inputs, or None."""
-    found = import_module("carbon_ops.estimate.recompute").recompute(record)
-    return str(found) if found else None
+    """Return what in a ``carbon_estimate`` does not follow from its inputs.
+
+    Returns:
+        A sentence; empty where all of it follows; None for an estimate of a schema that
+        this version cannot repeat.
+    """
+    if record.get("schema") != ESTIMATE_SCHEMA:
+        return None
+    try:
+        again = import_module("carbon_ops.estimate.recompute").recompute(record)
+    except InvalidInputError as error:
+        return str(error)
+    return _compare("", record, again)
+
+
+def _compare(place: str, old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        if old.keys() != new.keys():
+            names = ", ".join(sorted(old.keys() ^ new.keys()))
+            return f"{place or 'the estimate'} differs in the members {names:.80}"
+        pairs = [(f"{place}.{k}" if place else k, old[k], new[k]) for k in old]
+    elif isinstance(old, list) and isinstance(new, (list, tuple)):
+        if len(old) != len(new):
+            return f"{place} has {len(old)} items, {len(new)} follow"
+        both = zip(old, new, strict=True)
+        pairs = [(f"{place}.{n}", a, b) for n, (a, b) in enumerate(both)]
+    else:
+        return (
+            "" if _alike(old, new) else f"{place} is {old!r:.60}, {new!r:.60} follows"
+        )
+    return next((text for p in pairs if (text := _compare(*p))), "")
+
+
+def _alike(old: object, new: object) -> bool:
+    numbers = (int, float)
+    if isinstance(old, bool) or isinstance(new, bool):
+        return old is new
+    if isinstance(old, numbers) and isinstance(new, numbers):
+        return isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return old == new

@@ -23,12 +23,14 @@ class Report(NamedTuple):
     detail: str = ""
     size: int = 0  # complete records that were read and found good
     covered: int = 0  # records the signed checkpoint covers
+    checkpoint: str | None = None  # as it was verified; unsigned: its three lines
     origin: str | None = None
     signer: str | None = None  # name and key id of the key in force
     signed: bool = False
     anchors: tuple[str, ...] = ()  # what outside the ledger it was compared with
     links_only: bool = False
     recomputed: int | None = None  # estimates derived anew; None: not asked for
+    skipped: int = 0  # estimates of a schema that this version cannot derive anew
     strict: bool = False
 
     @property
@@ -74,6 +76,8 @@ class Report(NamedTuple):
             text += f"; torn tail: {self.detail}"
         if self.recomputed is not None:
             text += f"; {self.recomputed} estimates recomputed"
+        if self.skipped:
+            text += f", {self.skipped} of another schema NOT"
         return text
 
     def _anchor(self) -> str:

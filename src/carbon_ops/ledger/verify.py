@@ -151,6 +151,7 @@ class _Check:
         self.anchors = anchors
         self.min_size = min_size
         self.max_age = max_age
+        self.data = b""  # the checkpoint as it was read
         self.note: Note | None = None
         self.claim: Checkpoint | None = None
         self.seen_s: list[tuple[str, int]] = []  # witness, time of its cosignature
@@ -195,6 +196,7 @@ class _Check:
             signed=self.claim is not None,
             origin=self.claim.origin if self.claim else None,
             recomputed=walk.chain.recomputed if recompute else None,
+            skipped=walk.chain.skipped,
         )
         return self._conclude(walk, directory)
 
@@ -212,7 +214,7 @@ class _Check:
                 )
             return None
         try:
-            self.note = parse_note(data)
+            self.data, self.note = data, parse_note(data)
             self.claim = Checkpoint.parse(self.note.body)
         except NoteError as error:
             return Fault("E_CKPT_FORMAT", None, f"checkpoint: {error}")
@@ -333,7 +335,13 @@ class _Check:
             fault = self._stale(walk, self.max_age)
             if fault is not None:
                 return self.failed(fault)
-        self.base = self.base._replace(anchors=tuple(agreed))
+        kept_text = self.data
+        if not kept_text and self.base.origin and not self.base.links_only:
+            claim = Checkpoint(self.base.origin, size, walk.tree.root())
+            kept_text = claim.body()
+        self.base = self.base._replace(
+            anchors=tuple(agreed), checkpoint=kept_text.decode("utf-8") or None
+        )
         if walk.torn is not None:
             torn = self.failed(walk.torn)
             return torn._replace(verdict="TORN_TAIL", code="E_TORN_TAIL")

@@ -1,0 +1,65 @@
+"""``carbon-ops ledger export`` and ``schema``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from carbon_ops.ledger import tables
+
+
+@click.command("export")
+@click.argument("ledger", type=click.Path(exists=True))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv", "parquet"]),
+    help="Default: by the name of OUTPUT.",
+)
+@click.option("--type", "kind", help="Only records of this type (csv, parquet).")
+def export(ledger: str, output: Path, form: str | None, kind: str | None) -> None:
+    """Write LEDGER's records to one new file OUTPUT.
+
+    jsonl is the records as they are; with OUTPUT.checkpoint beside it, it verifies like
+    the ledger itself. csv and parquet are tables for reading: one column per member,
+    nested names joined by dots, lists as JSON text. They prove nothing. parquet needs
+    pyarrow or duckdb. Verify first: export takes the lines as they are.
+
+    \b
+    Exit status: 0 written, 2 wrong usage, or a line that is no record.
+    """
+    form = form or output.suffix.lstrip(".").lower()
+    writers = {"csv": tables.to_csv, "parquet": tables.to_parquet}
+    if form == "jsonl" and kind is None:
+        count = tables.to_jsonl(ledger, output)
+    elif form in writers:
+        count = writers[form](ledger, output, kind)
+    else:
+        raise click.UsageError(f"cannot write {output} as {form or 'nothing'} here")
+    click.echo(f"{count} records written to {output}", err=True)
+
+
+@click.command("schema")
+@click.argument("kind", required=False)
+def schema(kind: str | None) -> int:
+    """Print the JSON Schema of records of type KIND, or list the types.
+
+    Published with the documentation and never changed: a new form of a record gets a
+    new number in its `$id`.
+
+    \b
+    Exit status: 0 printed, 2 no such type.
+    """
+    from carbon_ops.ledger.schema import KINDS, schema_of
+
+    if kind is None:
+        click.echo("\n".join(KINDS))
+        return 0
+    if kind not in KINDS:
+        click.echo(f"no record type {kind!r}: {', '.join(KINDS)}", err=True)
+        return 2
+    click.echo(json.dumps(schema_of(kind), indent=2))
+    return 0

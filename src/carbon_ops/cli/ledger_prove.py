@@ -1,0 +1,156 @@
+"""``carbon-ops ledger prove``, ``check-proof`` and ``anchor``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from carbon_ops.cli.ledger_verify import (
+    processes,
+    progress_on_terminal,
+    read_vkeys,
+    trusted_keys,
+)
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.ledger.note import VerifierKey
+from carbon_ops.ledger.proofs import MAX_PROOF_BYTES
+from carbon_ops.ledger.verify import verify_ledger
+
+
+def write_new(path: str, data: bytes) -> None:
+    """Write a file that must not be there yet, durably.
+
+    Raises:
+        InvalidInputError: it is there, or cannot be written.
+    """
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@click.command("prove")
+@click.argument("ledger", type=click.Path())
+@click.argument("seq", type=click.IntRange(0))
+@click.option("-o", "--output", type=click.Path(), help="File (default: stdout).")
+def prove(ledger: str, seq: int, output: str | None) -> None:
+    """Write a proof that record SEQ is under LEDGER's signed checkpoint.
+
+    The proof file stands alone: the record, its path through the hash tree and the
+    checkpoint, as text (c2sp.org/tlog-proof). Hand it over without the ledger; its
+    holder needs the public key only: `ledger check-proof`.
+
+    \b
+    Exit status: 0 written, 2 no such record, not covered yet, or unsigned.
+    """
+    from carbon_ops.ledger.prove import prove as make_proof
+
+    proof = make_proof(ledger, seq)
+    if output is None:
+        click.echo(proof.file, nl=False)
+    else:
+        write_new(output, proof.file)
+
+
+@click.command("check-proof")
+@click.argument("proof", type=click.File("rb"))
+@trusted_keys
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_proof(
+    proof: BinaryIO,
+    vkey: tuple[str, ...],
+    vkey_file: tuple[str, ...],
+    origin: str | None,
+    as_json: bool,
+) -> int:
+    """Check the file PROOF (- for stdin), offline, and print the record it proves.
+
+    It holds if the record, along its path, leads to a root that a trusted key signed.
+    That the record is true, and that its ledger was not made twice, it cannot say.
+
+    \b
+    Exit status: 0 it holds, 1 it does not, 2 wrong usage.
+    """
+    from carbon_ops.ledger import proofs
+
+    keys = [VerifierKey.parse(text) for text in read_vkeys(vkey, vkey_file)]
+    if not keys:
+        raise InvalidInputError(
+            "a proof is checked against a key",
+            hint="Give the ledger's public key with --vkey or --vkey-file.",
+        )
+    report = proofs.check_proof(proof.read(MAX_PROOF_BYTES + 1), keys, origin)
+    if as_json:
+        fields = report.to_dict()
+        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+    elif report.holds:
+        click.echo(
+            f"HOLDS  record {report.seq} of {report.size} in {report.origin}, "
+            f"signed by {report.signer}",
+            err=True,
+        )
+        click.echo(report.record)
+    else:
+        click.echo(f"DOES NOT HOLD {report.code}  {report.detail}")
+    return 0 if report.holds else 1
+
+
+@click.command("anchor")
+@click.argument("ledger", type=click.Path())
+@click.argument("folder", type=click.Path(path_type=Path))
+@trusted_keys
+@click.option("--jobs", type=click.IntRange(1, 64), help="Processes (default: CPUs).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def anchor(
+    ledger: str,
+    folder: Path,
+    vkey: tuple[str, ...],
+    vkey_file: tuple[str, ...],
+    origin: str | None,
+    jobs: int | None,
+    as_json: bool,
+) -> int:
+    """Compare LEDGER with all checkpoints kept in FOLDER, then keep the present one.
+
+    FOLDER belongs where the ledger's writer cannot change it: another machine, a
+    repository, a medium that is written once. A ledger that was rolled back, or written
+    a second time by the holder of its key, no longer agrees with what was kept. Of an
+    unsigned ledger the size and the root are kept, which shows a cut tail too.
+
+    \b
+    Exit status: as `ledger verify`; nothing new is kept unless it is 0.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = sorted(folder.glob("*.checkpoint"))
+    keys = read_vkeys(vkey, vkey_file)
+    with progress_on_terminal() as progress:
+        report = verify_ledger(
+            ledger,
+            vkeys=keys,
+            origin=origin,
+            anchor=kept,
+            jobs=processes(ledger, jobs),
+            progress=progress,
+        )
+    saved = None
+    if report.exit_code == 0 and report.checkpoint is not None:
+        place = folder / f"{report.covered or report.size:020d}.checkpoint"
+        if not place.exists():
+            write_new(str(place), report.checkpoint.encode())
+            saved = str(place)
+    if as_json:
+        result = report.to_dict() | {"kept": len(kept), "saved": saved}
+        click.echo(json.dumps(result, indent=2))
+        return report.exit_code
+    code = f" {report.code}" if report.code else ""
+    click.echo(f"{report.verdict}{code}  {report.detail}".rstrip())
+    click.echo(f"compared with {len(kept)} kept checkpoints")
+    click.echo(f"kept {saved}" if saved else "nothing new to keep")
+    return report.exit_code
