@@ -306,8 +306,8 @@ def test_nothing_is_asked_before_it_is_needed_or_when_the_question_is_wrong(
         provider.series("No such place!", case.signal, 0, NS)
     with pytest.raises(UnknownRegionError):
         provider.series("WORLD", case.signal, 0, NS)
-    with pytest.raises(ProviderError):
-        provider.series(case.region, other, 0, NS)
+    (gap,) = provider.series(case.region, other, 0, NS).intervals
+    assert gap == (0, NS, None, f"no_{other}_signal")
     with pytest.raises(InvalidInputError):
         provider.series(case.region, case.signal, NS, 0)
     with pytest.raises(InvalidInputError):

@@ -138,12 +138,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             FileProvider(str(path))
 
 
-def test_another_zone_or_signal_is_refused(tmp_path: Path) -> None:
+def test_another_zone_is_refused_and_another_signal_is_a_gap(tmp_path: Path) -> None:
     provider = FileProvider(written(tmp_path, DOCUMENT))
 
     with pytest.raises(UnknownRegionError):
         provider.series("DE", "marginal", 0, 1)
-    with pytest.raises(ProviderError):
-        provider.series(None, "average", 0, 1)
     with pytest.raises(InvalidInputError):
         provider.series(None, "marginal", 1, 0)
+    (gap,) = provider.series(None, "average", 0, 1).intervals
+    assert gap.reason == "no_average_signal"

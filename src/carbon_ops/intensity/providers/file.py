@@ -112,14 +112,13 @@ class FileProvider:
             raise InvalidInputError(
                 f"span ends {start_ns - end_ns} ns before it starts"
             )
-        if signal != self._signal:
-            raise ProviderError(
-                f"{self._path} holds the {self._signal} signal, not {signal}"
-            )
         if region is not None and region.strip().upper() != self._zone.upper():
             raise UnknownRegionError(
                 f"{self._path} is about {self._zone}, not {region[:80]!r}"
             )
+
+        if signal != self._signal:
+            return series.gap(signal, start_ns, end_ns, f"no_{signal}_signal")
 
         def make(point: Point, grams: float) -> Intensity:
             return self._template._replace(

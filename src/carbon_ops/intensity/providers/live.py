@@ -131,9 +131,12 @@ class LiveProvider(ABC):
     ) -> Series:
         """Return the factors that cover ``[start_ns, end_ns)``.
 
+        A signal that the provider does not have is a gap (``no_average_signal``), and
+        nobody is asked.
+
         Raises:
             UnknownRegionError: the region means nothing to this provider.
-            ProviderError: no usable answer, or not this signal.
+            ProviderError: no usable answer.
             InvalidInputError: a reversed span, or one of more than 400 days.
         """
         if not 0 <= end_ns - start_ns <= MOST_SPAN_NS:
@@ -141,16 +144,13 @@ class LiveProvider(ABC):
                 f"a span of {(end_ns - start_ns) / DAY_NS:g} days cannot be asked for; "
                 "0 to 400 days can"
             )
-        if signal not in self.labels:
-            raise ProviderError(
-                f"{self.name} has no {signal} signal",
-                hint=f"It has: {', '.join(self.labels)}.",
-            )
         if region is None:
             raise UnknownRegionError(
                 f"{self.name} needs a region", hint="Name one; nothing is guessed."
             )
         zone = self.zone_of(region)
+        if signal not in self.labels:
+            return series.gap(signal, start_ns, end_ns, f"no_{signal}_signal")
         answers, hashes = [], []
         for question in self.questions(zone, start_ns, end_ns, clock.wall_ns()):
             answer, sha256 = self._answer(question)
