@@ -58,6 +58,12 @@ def segment_start(name: str) -> int | None:
     return None
 
 
+def close_quietly(descriptor: int) -> None:
+    """Close a file whose bytes are on the disk already, or were only read."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
 def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
@@ -94,11 +100,11 @@ class Directory:
         self.descriptor = os.open(
             ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=inherited
         )
-        os.close(inherited)
+        close_quietly(inherited)
 
     def close(self) -> None:
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            close_quietly(self.descriptor)
             self.descriptor = -1
 
     def names(self) -> list[str]:
@@ -127,7 +133,7 @@ class Directory:
         found = self.hold(name, limit)
         if found is None:
             return None
-        os.close(found[1].descriptor)
+        close_quietly(found[1].descriptor)
         return found[0]
 
     def hold(self, name: str, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Held] | None:
@@ -151,7 +157,7 @@ class Directory:
                     break
                 data += more
         except BaseException:
-            os.close(descriptor)
+            close_quietly(descriptor)
             raise
         return data, Held(descriptor, _identity(state))
 
@@ -178,14 +184,14 @@ class Directory:
             here = self.descriptor
             os.replace(temporary, name, src_dir_fd=here, dst_dir_fd=here)
         except BaseException:
-            os.close(descriptor)
+            close_quietly(descriptor)
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self.descriptor)
             raise
         try:
             self.sync()
         except BaseException:
-            os.close(descriptor)
+            close_quietly(descriptor)
             raise
         return held
 
@@ -206,7 +212,7 @@ class Directory:
             with contextlib.suppress(PermissionError):  # of another user: mode stays
                 os.fchmod(descriptor, 0o444)
         finally:
-            os.close(descriptor)
+            close_quietly(descriptor)
         os.rename(ACTIVE, name, src_dir_fd=here, dst_dir_fd=here)
         self.sync()
 

@@ -13,10 +13,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from carbon_ops.errors import LedgerError
-from carbon_ops.ledger.files import LOCK, Directory
+from carbon_ops.ledger.files import LOCK, Directory, close_quietly
 
 _FIRST_WAIT_S = 0.000_05
 _LONGEST_WAIT_S = 0.003
@@ -87,7 +87,7 @@ class WriterLock:
         self._threads = threading.Lock()
         self._owner = 0
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close_quietly(self._descriptor)
             self._descriptor = -1
 
     def _lock_file(self, deadline: float) -> int:
@@ -101,9 +101,9 @@ class WriterLock:
                 if named is not None and os.path.samestat(named, os.fstat(descriptor)):
                     return descriptor
             except BaseException:
-                os.close(descriptor)
+                close_quietly(descriptor)
                 raise
-            os.close(descriptor)  # replaced or deleted while we waited: again
+            close_quietly(descriptor)  # replaced or deleted while we waited: again
 
     def _wait(self, descriptor: int, deadline: float) -> None:
         pause_s = _FIRST_WAIT_S
@@ -124,7 +124,8 @@ class WriterLock:
 
     def _release(self) -> None:
         if self._descriptor >= 0:
-            fcntl.flock(self._directory.descriptor, fcntl.LOCK_UN)
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            os.close(self._descriptor)
+            for descriptor in (self._directory.descriptor, self._descriptor):
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+            close_quietly(self._descriptor)
             self._descriptor = -1

@@ -150,7 +150,8 @@ class Ledger:
         """
         directory = Directory(os.path.abspath(path))
         try:
-            genesis = read_genesis(directory)
+            with _told(directory.path):
+                genesis = read_genesis(directory)
             writer = Writer(directory, genesis, _signer_for(genesis, signer))
         except BaseException:
             directory.close()
@@ -290,7 +291,7 @@ class Ledger:
         deadline = time.monotonic() + self._lock_timeout_s
         with self._lock.among_threads():
             self._check_usable()
-            with self._lock.among_processes(deadline):
+            with self._lock.among_processes(deadline), _told(self.path):
                 yield
 
     def _check_usable(self) -> None:
@@ -323,7 +324,7 @@ class Ledger:
     def _write_waiting(self, batch: _Batch) -> None:
         try:
             self._check_usable()
-            with self._lock.among_processes(batch.deadline):
+            with self._lock.among_processes(batch.deadline), _told(self.path):
                 self._writer.refresh()
                 self._write_queue()
         except BaseException:
@@ -378,6 +379,17 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Turn what the system refuses before anything is written into a LedgerError."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(
+            f"cannot read the ledger {path}: {error.strerror}; nothing was written"
+        ) from error
 
 
 def _signer_for(genesis: Genesis, signer: Signer | None) -> Signer | None:

@@ -11,7 +11,13 @@ from __future__ import annotations
 import json
 
 from carbon_ops.ledger.canonical import dumps
-from carbon_ops.ledger.files import FRONTIER, Directory, segment_name, tree_name
+from carbon_ops.ledger.files import (
+    FRONTIER,
+    Directory,
+    close_quietly,
+    segment_name,
+    tree_name,
+)
 from carbon_ops.ledger.merkle import Frontier, leaf_hash
 
 FANOUT = 256  # segments per tree file: one C2SP tile of the level above
@@ -95,13 +101,11 @@ def segment_root(data: bytes) -> bytes:
 
 def store(directory: Directory, subtrees: Subtrees, node: bytes) -> None:
     """Add a segment's root and write the files; errors lose nothing that is needed."""
-    import os
-
     first = subtrees.base.size
     full = subtrees.add(node)
     if full:
-        os.close(directory.replace(tree_name(first), full).descriptor)
-    os.close(directory.replace(FRONTIER, subtrees.dump()).descriptor)
+        close_quietly(directory.replace(tree_name(first), full).descriptor)
+    close_quietly(directory.replace(FRONTIER, subtrees.dump()).descriptor)
 
 
 def computed(directory: Directory, step: int, upto: int) -> Subtrees:

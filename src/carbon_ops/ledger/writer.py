@@ -8,7 +8,6 @@ checkpoint never covers bytes that are not on the disk, and never fewer than bef
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import NamedTuple
 
 from carbon_ops.clock import boottime_ns, monotonic_ns, rfc3339, wall_ns
@@ -27,6 +26,7 @@ from carbon_ops.ledger.files import (
     Directory,
     Held,
     SyncFailedError,
+    close_quietly,
     segment_name,
     segment_start,
 )
@@ -195,7 +195,7 @@ class Writer:
         statement = self.statement()
         try:
             note = sign_note(statement.body(), *signers)
-            os.close(self.directory.replace(CHECKPOINT, note).descriptor)
+            close_quietly(self.directory.replace(CHECKPOINT, note).descriptor)
         except OSError as error:
             raise Stopped(CheckpointDelayed, error) from error
         self._covered = statement.size
@@ -301,12 +301,14 @@ class Writer:
             "quarantine": name,
         }
         try:
-            os.close(self.directory.replace(name, torn).descriptor)
+            close_quietly(self.directory.replace(name, torn).descriptor)
             if not tail.room:
                 self._hold(self.directory.replace(ACTIVE, tail.data))
             self.settle([draft(record)])
         except OSError as error:
             self._known = False
+            if isinstance(error, SyncFailedError):
+                self.stopped = f"the disk did not confirm a write ({error})"
             raise LedgerError(
                 f"cannot move damaged bytes out of the ledger {self.directory.path}: "
                 f"{error.strerror}"
@@ -348,5 +350,5 @@ class Writer:
 
     def _hold(self, held: Held | None) -> None:
         if self._held is not None:
-            os.close(self._held.descriptor)
+            close_quietly(self._held.descriptor)
         self._held = held
