@@ -361,9 +361,11 @@ def test_a_checkpoint_needs_the_key_in_force(
     ledger = signed_by(rotated((100, KEY, NEW)), size, *keys)
     path = ledger.write(tmp_path / "ledger")
 
-    report = verify_ledger(path, vkeys=[key.vkey for key in trusted])
+    vkeys = [key.vkey for key in trusted]
+    report = verify_ledger(path, vkeys=vkeys)
 
     assert report.code == code, report
+    assert verify_ledger(path, vkeys=vkeys, links_only=True).code == code
     if code is None:
         assert report.verdict == ("OK" if size == 200 else "OK_PENDING")
         assert report.signer == (NEW if size > 100 else KEY).key.short()

@@ -37,6 +37,7 @@ _SHAPE = bytes(
 _LONG_INTEGER = b"," + b"0" * 16
 _ABOVE_BMP = bytes(range(0xF0, 0x100))
 _SEQ, _PREV, _TYPE = b'"seq":', b'"prev_hash":', b'"type":'
+_ROTATE = b'"type":"key_rotate"'
 _SPECIAL = ("genesis", "key_rotate", "carbon_estimate")
 
 
@@ -224,6 +225,12 @@ class Chain:
             elif before != prev.encode():
                 why = f"its prev_hash is not the hash of record {seq - 1}"
                 return self._stop(seq, "E_PREV_HASH", why)
+            if seq == 0 or _ROTATE in line:  # which key has to sign still matters
+                record = read_exact(line)[0]
+                if record.get("type") == "genesis":
+                    self.genesis = record
+                elif record.get("type") == "key_rotate":
+                    self.rotations.append((seq, record))
             prev = sha256(line).hexdigest()
             seq += 1
             self.seq, self.prev_hash = seq, prev

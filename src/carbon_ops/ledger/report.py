@@ -62,10 +62,12 @@ class Report(NamedTuple):
             return f"NOT CHECKED; {self.detail}"
         if failed and self.verdict == "TAMPERED":
             return f"FAILED, {self.code}; {self.detail}"
-        what = (
-            "links alone" if self.links_only else "bytes, chain, canonical form, tree"
-        )
-        text = f"checked; {self.size} records: {what}"
+        if self.links_only:
+            return (
+                f"links checked, {self.size} records; canonical form, tree and what the "
+                "checkpoint covers NOT CHECKED"
+            )
+        text = f"checked; {self.size} records: bytes, chain, canonical form, tree"
         if self.signed:
             text += f"; {self.covered} covered by the checkpoint of {self.signer}"
         else:
