@@ -1,7 +1,8 @@
 """Which place a region name means.
 
 Accepted: ISO 3166-1 codes (``DE``, ``DEU``), English country names, states of the US
-(``US-CA``), cloud regions (``aws:eu-central-1``) and ``WORLD``. A name is never guessed:
+(``US-CA``), cloud regions (``aws:eu-central-1``), a plant of one's own
+(``fuel:solar_pv_rooftop``) and ``WORLD``. A name is never guessed:
 what is not known is refused, with the nearest known names as a hint.
 """
 
@@ -17,6 +18,7 @@ from carbon_ops.errors import UnknownRegionError
 _ALIASES = {"UK": "GB", "EL": "GR"}
 _MOST_SUGGESTIONS = 3
 WORLD = "WORLD"
+FUEL = "fuel:"  # a plant of one's own, off the grid: fuel:solar_pv_rooftop
 
 
 class Region(NamedTuple):
@@ -54,6 +56,12 @@ def resolve(region: str | None) -> Region:
     countries = load("countries").rows
     if code in countries:
         return Region(code, countries[code][1], code)
+    if (
+        code.startswith(FUEL.upper())
+        and code[len(FUEL) :].lower() in load("fuels").rows
+    ):
+        name = code[len(FUEL) :].lower()
+        return Region(FUEL + name, name.replace("_", " "), None)
     if ":" in code:
         cloud = load("cloud_regions").rows.get(code.lower())
         if cloud is not None:
@@ -93,6 +101,8 @@ def suggest(text: str) -> list[str]:
         names[name.casefold()] = label
     for code, row in load("us_states").rows.items():
         names[code.casefold()] = names[row[2].casefold()] = f"{code} ({row[2]})"
+    for fuel in load("fuels").rows:
+        names[FUEL + fuel] = FUEL + fuel
     for code, cells in load("cloud_regions").rows.items():
         names[code] = names[code.partition(":")[2]] = f"{code} ({cells[4]})"
     found = get_close_matches(text.casefold(), names, n=6, cutoff=0.6)

@@ -9,6 +9,8 @@ Uncertainties are relative standard uncertainties (k=1), common to a whole span.
 
 from __future__ import annotations
 
+import math
+
 from carbon_ops.data.tables import Table, load
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.intensity.base import (
@@ -20,7 +22,7 @@ from carbon_ops.intensity.base import (
     Series,
     Signal,
 )
-from carbon_ops.intensity.region import WORLD, Region, resolve
+from carbon_ops.intensity.region import FUEL, WORLD, Region, resolve
 
 # Model 0.16, reference 0.20, regions inside a country 0.17, in quadrature. The first is
 # the rms of ln(ratio) to WattTime's annual rates in 34 countries: agreement with another
@@ -95,6 +97,8 @@ def factor_of(
         )
     if region.code == WORLD:
         return _world(signal, region, short=short)
+    if region.code.startswith(FUEL):
+        return _own_plant(region) if signal == "average" else None
     if signal == "average" and region.state is not None:
         table = load("us_states")
         return _average(table, region.state, region, short=short)
@@ -168,6 +172,24 @@ def _world(signal: Signal, region: Region, *, short: bool) -> Intensity:
         flags=("world",),
         default=not region.given,
         sha256=table.sha256,
+    )
+
+
+def _own_plant(region: Region) -> Intensity:
+    """Return the life-cycle factor of a kind of plant; it does not vary by the hour."""
+    table = load("fuels")
+    low, median, high, _ = table.rows[region.code[len(FUEL) :]]
+    sigma = math.log(float(high) / float(low)) / 4  # the range taken as +- 2 sd
+    return _intensity(
+        table,
+        float(median) * math.exp(sigma**2 / 2),
+        math.sqrt(math.expm1(sigma**2)),
+        signal="average",
+        zone=region.code,
+        year=table.meta["year"],
+        source="range of the literature taken as four standard deviations of ln",
+        flags=("own_plant",),
+        default=False,
     )
 
 

@@ -101,6 +101,23 @@ def test_every_country_of_the_tables_has_a_usable_factor() -> None:
             assert 0 < found.cv < 0.5
 
 
+def test_a_plant_of_one_s_own_has_the_range_of_the_literature() -> None:
+    solar = factor("fuel:solar_pv_rooftop", "average")
+
+    assert (solar.factor_basis, solar.gas, solar.flags) == (
+        "lifecycle",
+        "CO2e",
+        ("own_plant",),
+    )
+    # IPCC AR5: 26, 41 and 60 g/kWh; the median of the lognormal is that of the table.
+    median = solar.g_per_kwh / math.sqrt(1 + solar.cv**2)
+    assert median == pytest.approx(41)
+    spread = math.exp(2 * math.sqrt(math.log1p(solar.cv**2)))
+    assert spread**2 == pytest.approx(60 / 26)
+    (gap,) = StaticProvider().series("FUEL:Gas_CC", "marginal", 0, 1).intervals
+    assert gap.reason == "no_marginal_factor"
+
+
 def test_wrong_usage_raises() -> None:
     with pytest.raises(UnknownRegionError):
         StaticProvider().series("ZZZ", "average", 0, 1)
