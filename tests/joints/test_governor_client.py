@@ -17,7 +17,7 @@ import pytest
 from carbon_ops.errors import GovernorUnavailableError
 from carbon_ops.governor import links
 from carbon_ops.governor.client import GovernorClient, default_socket_path
-from carbon_ops.governor.ring import RingReader, RingWriter
+from carbon_ops.governor.ring import RingReader, RingWriter, pack_sample
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 from carbon_ops.testing.governor import GovernorProcess
 
@@ -170,7 +170,8 @@ def hand_made(slots: int, count: int) -> tuple[RingWriter, GovernorClient, int]:
 
 def write(writer: RingWriter, sequence: int, when: int, wall: int = 0) -> None:
     totals = ZoneTotals(sequence * 1_000_000, 0, 0, 0, 0, 0, True)
-    writer.write(Sample(sequence, when, 1, when, when + wall, 0, 0, 0, (totals,)))
+    sample = Sample(sequence, when, 1, when, when + wall, 0, 0, 0, (totals,))
+    writer.write(sequence, pack_sample(sample))
 
 
 def test_a_span_longer_than_the_ring_starts_at_its_mark() -> None:

@@ -15,7 +15,7 @@ Layout, little-endian::
     slot     0  Q sequence, Q monotonic_ns, Q read_ns, Q boottime_ns, q wall_ns,
                 Q host_busy_ns, Q late_ticks, Q missed_ticks
             64  per zone: Q total_uj, Q slack_uj, I wraps, I gaps, I resets,
-                I failures, B fresh, 7 bytes of nothing
+                I failures, ? fresh, 7 bytes of nothing
             ..  I CRC-32 of the slot so far, 4 bytes of nothing
 
 Sources: ``memfd_create(2)``, ``fcntl(2)`` "File Sealing"; F_SEAL_FUTURE_WRITE since
@@ -28,8 +28,10 @@ import fcntl
 import mmap
 import os
 import struct
+from collections import deque
+from collections.abc import Sequence
 from struct import Struct
-from typing import cast
+from typing import cast, overload
 from zlib import crc32
 
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
@@ -53,7 +55,7 @@ _U64 = Struct("=Q")  # native, so that one store writes it on every platform we 
 _NEWEST, _CLOSED, _TIME_NS, _LAYOUT = 24, 32, 40, 48
 _TEXT = Struct("<2I")
 _FIXED = Struct("<QQQQqQQQ")
-_ZONE = Struct("<QQIIIIB7x")
+_ZONE = Struct("<QQIIII?7x")
 _CRC = Struct("<I4x")
 _RUN = Struct("<QqbI")
 _RUN_ZONE = Struct("<iBQQQd")
@@ -167,18 +169,41 @@ def pack_sample(sample: Sample) -> bytes:
     return body + _CRC.pack(crc32(body))
 
 
+class History(Sequence[Sample]):
+    """The last samples, oldest first, kept packed: a quarter of the memory."""
+
+    def __init__(self, length: int = SLOTS) -> None:
+        self._slots: deque[bytes] = deque(maxlen=length)
+
+    def append(self, slot: bytes) -> None:
+        """Add a packed sample; the oldest goes when there are too many."""
+        self._slots.append(slot)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return _unpack(self._slots[index])
+
+
 def unpack_sample(slot: bytes) -> Sample | None:
     """Return the sample in ``slot``, or None if it was being written."""
     end = len(slot) - 8
     if crc32(slot[:end]) != int.from_bytes(slot[end : end + 4], "little"):
         return None
-    zones = [
-        ZoneTotals(total, slack, wraps, gaps, resets, failures, fresh == 1)
-        for total, slack, wraps, gaps, resets, failures, fresh in _ZONE.iter_unpack(
-            slot[_FIXED.size : end]
-        )
-    ]
-    return Sample._make((*_FIXED.unpack_from(slot), tuple(zones)))
+    return _unpack(slot)
+
+
+def _unpack(slot: bytes) -> Sample:
+    parts = _ZONE.iter_unpack(slot[_FIXED.size : -_CRC.size])
+    zones = tuple(map(ZoneTotals._make, parts))
+    return Sample._make((*_FIXED.unpack_from(slot), zones))
 
 
 # --- the two ends -------------------------------------------------------------------
@@ -215,11 +240,11 @@ class RingWriter:
         _TEXT.pack_into(self._map, _LAYOUT, len(text), crc32(text))
         self._map[_LAYOUT + 8 : _LAYOUT + 8 + len(text)] = text
 
-    def write(self, sample: Sample) -> None:
-        """Put ``sample`` where the oldest one was."""
-        at = self._head + sample.sequence % self._slots * self._slot
-        self._map[at : at + self._slot] = pack_sample(sample)
-        _U64.pack_into(self._map, _NEWEST, sample.sequence)
+    def write(self, sequence: int, slot: bytes) -> None:
+        """Put a packed sample where the oldest one was."""
+        at = self._head + sequence % self._slots * self._slot
+        self._map[at : at + self._slot] = slot
+        _U64.pack_into(self._map, _NEWEST, sequence)
 
     def close(self) -> None:
         """Tell the readers that nothing will follow, and let go of the memory."""

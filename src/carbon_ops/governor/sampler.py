@@ -7,10 +7,10 @@ is the nominal one however busy the machine is. What could not be taken is count
 from __future__ import annotations
 
 import os
-from collections import deque
 from time import CLOCK_BOOTTIME, clock_gettime_ns, monotonic_ns, time_ns
 
 from carbon_ops.counters.accumulator import Bank
+from carbon_ops.governor.ring import History, pack_sample
 from carbon_ops.model import Layout, Sample
 from carbon_ops.sources.host import HostClock, boot_id
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from carbon_ops.sources.base import Source
 
 INTERVAL_NS = 100_000_000  # 10 Hz
-SAMPLES_KEPT = 600
 # A read that took longer was paused by the scheduler, or by a CPU slow to wake: when it
 # happened is uncertain by that much, so it is made again, up to this many times in all.
 _SLOW_READ_NS = 3_000_000
@@ -69,7 +68,8 @@ class Sampler:
             filtered=source.filtered,
             started_wall_ns=time_ns(),
         )
-        self.samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
+        self.samples = History()
+        self.slot = b""  # the newest sample, packed
         self.schedule = Schedule(monotonic_ns(), interval_ns)
         self._bank = Bank(source.zones)
         self._host = HostClock()
@@ -98,7 +98,8 @@ class Sampler:
             self.schedule.missed,
             self._bank.step(ticks, start, boottime, read_ns),
         )
-        self.samples.append(sample)
+        self.slot = pack_sample(sample)
+        self.samples.append(self.slot)
         return sample
 
     def close(self) -> None:

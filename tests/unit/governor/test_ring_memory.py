@@ -15,6 +15,7 @@ from carbon_ops.governor.ring import (
     RingError,
     RingReader,
     RingWriter,
+    pack_sample,
 )
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 
@@ -27,6 +28,10 @@ def sample(sequence: int, monotonic_ns: int | None = None) -> Sample:
     when = sequence * INTERVAL if monotonic_ns is None else monotonic_ns
     totals = (ZoneTotals(sequence, 0, 0, 0, 0, 0, True),) * 2
     return Sample(sequence, when, 1, when, when, when, 0, 0, totals)
+
+
+def put(writer: RingWriter, value: Sample) -> None:
+    writer.write(value.sequence, pack_sample(value))
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def reader(writer: RingWriter) -> RingReader:
 
 def fill(writer: RingWriter, count: int) -> None:
     for sequence in range(1, count + 1):
-        writer.write(sample(sequence))
+        put(writer, sample(sequence))
 
 
 def test_a_reader_sees_the_layout_and_the_newest_sample(
@@ -79,7 +84,7 @@ def test_every_instant_is_found_between_its_neighbours(
 ) -> None:
     times = [0, 1_000, 1_100, 1_200, 1_900, 1_950, 2_000, 2_600, 2_700]  # some missed
     for sequence in range(1, 9):
-        writer.write(sample(sequence, times[sequence]))
+        put(writer, sample(sequence, times[sequence]))
 
     for t in range(times[2], 2_700):
         left, right = reader.around(t)
@@ -116,10 +121,10 @@ def test_a_half_written_slot_is_never_returned(
 
     def write() -> None:
         for sequence in range(1, 20_000):
-            writer.write(sample(sequence))
+            put(writer, sample(sequence))
         done.set()
 
-    writer.write(sample(1))
+    put(writer, sample(1))
     thread = threading.Thread(target=write)
     thread.start()
     seen = 0

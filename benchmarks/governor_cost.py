@@ -1,0 +1,169 @@
+"""What the governor costs the host, beside a process that only wakes up as often.
+
+    python benchmarks/governor_cost.py [--seconds 20] [--json]
+
+Eight zones at 10 Hz from files laid out as the kernel's (reading a register costs more:
+an interrupt on the package's first CPU, which no file has). CPU time is the kernel's
+own (/proc/PID/schedstat) of both processes over the same seconds. Memory is the
+resident set, against an interpreter that imports nothing but ``time``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from carbon_ops.errors import GovernorUnavailableError
+from carbon_ops.governor.links import RingLink, connect
+from carbon_ops.testing.governor import GovernorProcess
+from carbon_ops.testing.powercap import server
+
+SLEEPER = """
+import time
+due = time.monotonic_ns()
+while True:
+    due += 100_000_000
+    time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+"""
+READERS = """
+import sys, time
+from carbon_ops.governor.client import GovernorClient
+clients = [GovernorClient(sys.argv[1]) for _ in range(int(sys.argv[2]))]
+for client in clients:
+    client.mark()
+print("on", flush=True)
+due = time.monotonic()
+while True:
+    for client in clients:
+        client.mark()
+    due += 0.01
+    time.sleep(max(0.0, due - time.monotonic()))
+"""
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time of a process so far [ns]."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0])
+
+
+def memory_kib(pid: int, field: str = "Rss") -> int:
+    """Return a sum of /proc/PID/smaps_rollup [KiB]."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        for line in file:
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+    raise LookupError(field)
+
+
+def percent(pids: list[int], seconds: float) -> list[float]:
+    """Return the share of one core each process takes over ``seconds`` [%]."""
+    start, before = time.monotonic(), [cpu_ns(pid) for pid in pids]
+    time.sleep(seconds)
+    elapsed = time.monotonic() - start
+    after = [cpu_ns(pid) for pid in pids]
+    return [(b - a) / elapsed / 1e7 for a, b in zip(before, after, strict=True)]
+
+
+def each_us(call: object, count: int) -> list[float]:
+    """Return how long each of ``count`` calls took [µs]."""
+    assert callable(call)
+    times = []
+    for _ in range(count):
+        start = time.perf_counter_ns()
+        call()
+        times.append((time.perf_counter_ns() - start) / 1e3)
+    return times
+
+
+def start_ms(root: str) -> float:
+    """Return the time from starting a governor to its first answer [ms]."""
+    start = time.perf_counter()
+    with GovernorProcess("--powercap-root", root) as governor:
+        while True:
+            try:
+                connect(governor.path, 5.0)
+                return (time.perf_counter() - start) * 1e3
+            except GovernorUnavailableError:
+                time.sleep(0.001)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = server(folder).root
+        sleeper = subprocess.Popen([sys.executable, "-c", SLEEPER])
+        figures: dict[str, float] = {}
+        with GovernorProcess("--powercap-root", root) as governor:
+            client = governor.wait_ready()
+            pids = [governor.running.pid, sleeper.pid]
+            time.sleep(2)
+            first = client.latest()
+            figures["zones"] = len(client.layout.zones)
+            mine, bare = percent(pids, options.seconds)
+            last = client.latest()
+            figures["governor_cpu_percent"] = mine
+            figures["sleeper_cpu_percent"] = bare
+            rate = (last.sequence - first.sequence) * 1e9
+            figures["mean_rate_hz"] = rate / (last.monotonic_ns - first.monotonic_ns)
+            figures["missed_ticks"] = last.missed_ticks - first.missed_ticks
+            for field in ("Rss", "Pss"):
+                own, other = (memory_kib(pid, field) for pid in pids)
+                figures[f"governor_{field.lower()}_mib"] = own / 1024
+                figures[f"above_bare_{field.lower()}_mib"] = (own - other) / 1024
+            link = client._link
+            assert isinstance(link, RingLink)
+            figures["ring_read_p50_us"] = statistics.median(
+                each_us(link.latest, 20_000)
+            )
+            figures["mark_p50_us"] = statistics.median(each_us(client.mark, 20_000))
+            figures["snapshot_p50_us"] = snapshots(governor.path)
+            with subprocess.Popen(
+                [sys.executable, "-c", READERS, governor.path, "200"],
+                stdout=subprocess.PIPE,
+                preexec_fn=lambda: os.nice(5),
+            ) as readers:
+                assert readers.stdout is not None
+                readers.stdout.readline()
+                with_readers, _ = percent(pids, options.seconds)
+                readers.kill()
+            alone, _ = percent(pids, options.seconds)
+            figures["cpu_percent_with_200_readers"] = with_readers
+            figures["cpu_percent_without_again"] = alone
+        sleeper.kill()
+        sleeper.wait()
+        figures["start_p50_ms"] = statistics.median(start_ms(root) for _ in range(9))
+    if options.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:32} {value:10.3f}")
+
+
+def snapshots(path: str) -> float:
+    """Return the median time of a snapshot over the raw socket [µs]."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
+        raw.connect(path)
+
+        def ask() -> None:
+            raw.sendall(b'{"v":1,"op":"snapshot"}\n')
+            while not raw.recv(65_536).endswith(b"\n"):
+                pass
+
+        return statistics.median(each_us(ask, 2_000))
+
+
+if __name__ == "__main__":
+    main()
