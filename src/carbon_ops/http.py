@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -76,7 +77,7 @@ class _TryAgain(Exception):
 
 
 class HttpClient:
-    """A kept connection to one server.
+    """A kept connection to one server; threads may share it.
 
     Args:
         base_url: ``https://host``; plain ``http`` only to this machine.
@@ -105,6 +106,7 @@ class HttpClient:
         self._host = parts.netloc
         self._timeout_s, self._total_s, self._gap_s = timeout_s, total_s, gap_s
         self._next = 0.0
+        self._lock = Lock()
         self._client: httpx.Client | None = None
 
     def __enter__(self) -> HttpClient:
@@ -209,27 +211,29 @@ class HttpClient:
         return Reply(status, bytes(body), where)
 
     def _open(self) -> httpx.Client:
-        if self._client is None:
-            import httpx
+        with self._lock:
+            if self._client is None:
+                import httpx
 
-            self._client = httpx.Client(
-                timeout=self._timeout_s,
-                follow_redirects=False,
-                trust_env=not self._local,
-                headers={
-                    "accept": "application/json",
-                    "accept-encoding": "identity",  # so that the size limit holds
-                    "user-agent": "carbon-ops",
-                },
-            )
-        return self._client
+                self._client = httpx.Client(
+                    timeout=self._timeout_s,
+                    follow_redirects=False,
+                    trust_env=not self._local,
+                    headers={
+                        "accept": "application/json",
+                        "accept-encoding": "identity",  # so that the size limit holds
+                        "user-agent": "carbon-ops",
+                    },
+                )
+            return self._client
 
     def _keep_gap(self) -> None:
         if self._gap_s:
             import time
 
-            time.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + self._gap_s
+            with self._lock:  # the next thread waits for its own turn
+                time.sleep(max(0.0, self._next - time.monotonic()))
+                self._next = time.monotonic() + self._gap_s
 
 
 def _hush(name: str) -> None:

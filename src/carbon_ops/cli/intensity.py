@@ -19,7 +19,7 @@ from carbon_ops.intensity.base import (
     Series,
     Signal,
 )
-from carbon_ops.intensity.region import WORLD, resolve
+from carbon_ops.intensity.region import FUEL, WORLD, resolve
 from carbon_ops.intensity.static import factor_of
 
 SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
@@ -71,8 +71,8 @@ def command(
     """Print what a kilowatt-hour causes in REGION, marginal and average, in g/kWh.
 
     REGION is an ISO 3166 code (DE, DEU), a state (US-CA), a cloud region
-    (aws:eu-central-1) or WORLD, which is also what is used when none is given; a live
-    provider may have names of its own. The marginal factor is what one more
+    (aws:eu-central-1), a plant of your own (fuel:wind_onshore) or WORLD, which is also
+    what is used when none is given; a live provider may have names of its own. The marginal factor is what one more
     kilowatt-hour causes, the average one a share of all emissions; they answer different
     questions and are never added. The +- is the standard uncertainty (k=1).
 
@@ -265,6 +265,7 @@ def _document(factor: Intensity | None, reason: str | None) -> dict[str, Any]:
 def _list(*, as_json: bool) -> None:
     tables = ("countries", "us_states", "cloud_regions")
     codes = [WORLD, *(code for name in tables for code in load(name).rows)]
+    codes += [FUEL + name for name in load("fuels").rows]
     rows: list[dict[str, Any]] = []
     for code in codes:
         place = resolve(code)
