@@ -43,7 +43,7 @@ def as_text(
         f"  time      {metric['duration_s']:.3f} s, "
         f"CPU {metric['cpu']['process_s']:.3f} s{share}",
         f"  energy    {_energy(metric)}",
-        f"  source    {_source(metric)}",
+        f"  source    {source(metric)}",
         f"  carbon    {_carbon(estimate, 'marginal')}",
         f"  beside    {_carbon(estimate, 'average')}",
         f"  ledger    {ledger}",
@@ -101,14 +101,16 @@ def _energy(metric: Metric) -> str:
     return f"{text}; without {', '.join(missing)}" if missing else text
 
 
-def _source(metric: Metric) -> str:
+def source(metric: Metric) -> str:
+    """Return how the energy was found, two lines."""
     energy = metric["energy"]
     text = f"attribution_mode={energy['attribution_mode']}"
     reason = energy["reason"]
     if reason is not None:
         text += f" reason={reason} ({REASONS.get(reason, reason)})"
-    source = energy["components"]["cpu"]["source"]
-    return f"{text}\n            energy from {SOURCES.get(source, source)} [{source}]"
+    counter = energy["components"]["cpu"]["source"]
+    said = SOURCES.get(counter, counter)
+    return f"{text}\n            energy from {said} [{counter}]"
 
 
 def _carbon(estimate: Mapping[str, Any] | None, signal: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from carbon_ops.errors import CarbonOpsError
 
@@ -17,14 +17,6 @@ UNSIGNED = (
     "the ledger is unsigned: a truncation will not show; "
     "`carbon-ops ledger init DIR` makes a signed one"
 )
-
-
-class Written(NamedTuple):
-    """What became of records."""
-
-    receipts: tuple[Receipt, ...]
-    trouble: str | None
-    missing: tuple[Mapping[str, Any], ...]  # records that are not in the ledger
 
 
 def open_or_make(path: str) -> Ledger:
@@ -56,22 +48,74 @@ def records(
     return kept
 
 
-def write(ledger: Ledger, kept: Sequence[Mapping[str, Any]]) -> Written:
-    """Write ``kept``, durably; trouble is told, not raised."""
-    from carbon_ops.ledger.store import LedgerWriteError
+class Book:
+    """A ledger and what became of the records given to it; trouble is told, not raised.
 
-    try:
-        return Written(tuple(ledger.append_many(kept)), None, ())
-    except LedgerWriteError as error:
-        return Written(error.durable, str(error), tuple(kept[len(error.durable) :]))
-    except (CarbonOpsError, OSError) as error:
-        return Written((), str(error), tuple(kept))
+    Raises:
+        LedgerError: the ledger cannot be opened.
+    """
 
+    def __init__(self, path: str) -> None:
+        self._ledger = open_or_make(path)
+        self._path = path
+        self._numbers: list[int] = []
+        self._troubles: list[str] = []
+        self.place: dict[str, Any] | None = None  # of the newest record of a metric
+        self.missing: list[Mapping[str, Any]] = []  # what is not in the ledger
 
-def close(ledger: Ledger) -> str | None:
-    """Close ``ledger``; return what went wrong, if something did."""
-    try:
-        ledger.close()
-    except (CarbonOpsError, OSError) as error:
-        return str(error)
-    return None
+    def keep(self, metric: Metric, estimate: Mapping[str, Any] | None) -> None:
+        """Write one measurement, durably."""
+        self.write(records(metric, estimate))
+
+    def write(self, kept: Sequence[Mapping[str, Any]]) -> None:
+        """Write records, durably; what cannot be written is in :attr:`missing`."""
+        from carbon_ops.ledger.store import LedgerWriteError
+
+        receipts: tuple[Receipt, ...] = ()
+        try:
+            receipts = tuple(self._ledger.append_many(kept))
+        except LedgerWriteError as error:
+            receipts = error.durable
+            self._troubles.append(str(error))
+        except (CarbonOpsError, OSError) as error:
+            self._troubles.append(str(error))
+        self.missing += kept[len(receipts) :]
+        if receipts:
+            first = receipts[0]
+            self._numbers.append(first.seq)
+            kind = "signed" if self._ledger.signed else "unsigned"
+            self.place = {
+                "path": self._path,
+                "seq": first.seq,
+                "hash": first.hash,
+                "state": kind,
+            }
+
+    @property
+    def said(self) -> str:
+        """Where the measurements are, in words."""
+        if not self._numbers:
+            return f"NOT WRITTEN: {self._troubles[-1] if self._troubles else 'nothing'}"
+        kind = "signed" if self._ledger.signed else "unsigned"
+        first, last = self._numbers[0], self._numbers[-1]
+        numbers = f"record {first}" if first == last else f"records {first} to {last}"
+        return f"{self._path}, {numbers}, {kind}"
+
+    def close(self) -> list[str]:
+        """Close the ledger; return what a person should know."""
+        notes = list(self._troubles)
+        try:
+            self._ledger.close()
+        except (CarbonOpsError, OSError) as error:
+            notes.append(str(error))
+        if self.missing:
+            notes.append("what is not in the ledger is on standard error, as JSON")
+        recovered = self._ledger.recovered
+        if recovered is not None:
+            notes.append(
+                f"the ledger's end was damaged from record {recovered.seq} on; "
+                f"it is kept in {recovered.quarantine}"
+            )
+        if not self._ledger.signed:
+            notes.append(UNSIGNED)
+        return notes

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbon_ops.cli import measurement, recording
+from carbon_ops.cli import measurement, recording, repeats
+from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
+from carbon_ops.meter.enclosure import Enclosure
 from carbon_ops.meter.launch import (
     CommandNotStarted,
     Ended,
@@ -18,7 +20,7 @@ from carbon_ops.meter.launch import (
 )
 
 if TYPE_CHECKING:
-    from carbon_ops.ledger.store import Ledger
+    from carbon_ops.meter.logger import EnergyLogger
     from carbon_ops.meter.span import Span
 
 OWN_FAILURE = 125  # as env(1), nice(1) and timeout(1) have it
@@ -87,6 +89,30 @@ class Wrapper(click.Command):
     metavar="FILE",
     help="Write the summary to FILE instead of standard error; /dev/fd/3 works too.",
 )
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="One CSV line for each run instead."
+)
+@click.option(
+    "--repeat",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    help="Run COMMAND N times; say medians with their intervals. Stops at a failure.",
+)
+@click.option(
+    "--warmup",
+    metavar="K",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    help="Run COMMAND K times before that, unmeasured.",
+)
+@click.option(
+    "--cgroup",
+    "in_cgroup",
+    is_flag=True,
+    help="Count by a cgroup made for COMMAND, which nothing escapes; needs the right to "
+    "make one.",
+)
 @click.argument("argv", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def command(
     region: str | None,
@@ -94,6 +120,10 @@ def command(
     label: str | None,
     as_json: bool,
     output: str | None,
+    as_csv: bool,
+    repeat: int,
+    warmup: int,
+    in_cgroup: bool,
     argv: tuple[str, ...],
 ) -> int:
     """Run COMMAND, then say what energy it used and what carbon that stands for.
@@ -105,12 +135,14 @@ def command(
     Energy is the command's share, by CPU time, of what the governor's counters saw; with
     no governor it comes from a model of CPU load. The summary says which. CPU time is
     that of COMMAND and everything it started. Carbon is in grams, with a 95 % interval.
+    The arguments of COMMAND are not recorded.
 
     \b
     examples:
       carbon-ops run -- python train.py
       carbon-ops run --region GB --ledger ./ledger -- make bench
       carbon-ops run --json --output energy.json -- ./job | sort
+      carbon-ops run --warmup 1 --repeat 10 --csv -o runs.csv -- ./bench
 
     \b
     exit status:
@@ -123,25 +155,126 @@ def command(
         raise click.UsageError(
             "no command given; try: carbon-ops run -- python train.py"
         )
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two answers to one question")
+    from carbon_ops import config
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.meter.logger import EnergyLogger
 
-    estimator = CarbonEstimator(region=region)
+    settings = config.load()
+    estimator = CarbonEstimator(region=region or _text(settings["region"].value))
     report = _open_output(output)
-    book = None if ledger is None else recording.open_or_make(ledger)
+    path = ledger or _text(settings["ledger"].value)
+    book = None if path is None else recording.Book(path)
     name = label or os.path.basename(argv[0]) or argv[0]
-    with EnergyLogger(estimator=estimator, scope="children") as logger:
-        span = logger.span(name, settle=True)
-        with Supervisor() as supervisor:
-            span.begin()
-            supervisor.start(argv)
-            ended = supervisor.wait()
-            span.info.update(_facts(ended))
-            span.end(status="ok" if ended.status == 0 else "error")
-    _report(span, ended, book, ledger, report, as_json=as_json)
+    runs: list[Run] = []
+    ended = Ended(0, None, False, 0)
+    box = Enclosure() if in_cgroup else None
+    try:
+        scope = "children" if box is None else box.clock
+        with EnergyLogger(estimator=estimator, ledger=False, scope=scope) as logger:
+            for turn in range(warmup + repeat):
+                span, ended = _measure(logger, name, argv, box)
+                estimate = None if span.estimate is None else span.estimate.to_dict()
+                if turn >= warmup and span.metric is not None:
+                    runs.append(Run(span.metric, estimate, ended.status))
+                    if book is not None:
+                        book.keep(span.metric, estimate)
+                if ended.status:
+                    break
+    finally:
+        if box is not None:
+            box.close()
+    notes = _notes(ended, len(runs), repeat)
+    if book is not None:
+        notes += book.close()
+        if book.missing:
+            _say("\n".join(json.dumps(one) for one in book.missing), None)
+    if as_csv:
+        _say(repeats.as_csv(runs), report)
+    elif repeat > 1:
+        _say_repeats(runs, warmup, book, notes, report, as_json=as_json)
+    elif runs:
+        _say_one(runs[0], book, notes, report, as_json=as_json)
     if ended.interrupted:
         die_of_interrupt()
     return ended.status
+
+
+def _measure(
+    logger: EnergyLogger, name: str, argv: tuple[str, ...], box: Enclosure | None
+) -> tuple[Span, Ended]:
+    """Run the command once; return its span, which has ended, and how it ended."""
+    span = logger.span(name, settle=True)
+    with Supervisor() as supervisor:
+        if box is not None:
+            box.enter()
+        try:
+            span.begin()
+            supervisor.start(argv)
+        finally:
+            if box is not None:
+                box.leave()
+        ended = supervisor.wait()
+        span.info.update(_facts(ended))
+        span.end(status="ok" if ended.status == 0 else "error")
+    return span, ended
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _notes(ended: Ended, done: int, wanted: int) -> list[str]:
+    notes = []
+    if ended.left_running:
+        notes.append(
+            f"{ended.left_running} processes were still running; "
+            "counted is what they had used when the command ended"
+        )
+    if done < wanted and wanted > 1:
+        notes.append(f"stopped by exit status {ended.status} after {done} runs")
+    return notes
+
+
+def _say_one(
+    run: Run,
+    book: recording.Book | None,
+    notes: list[str],
+    report: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    metric, estimate, status = run
+    if as_json:
+        place = None if book is None else book.place
+        whole = measurement.as_json(metric, estimate, status, place, notes)
+        _say(json.dumps(whole), report)
+    else:
+        said = "not asked for (--ledger DIR)" if book is None else book.said
+        _say(measurement.as_text(metric, estimate, status, said, notes), report)
+
+
+def _say_repeats(
+    runs: list[Run],
+    warmup: int,
+    book: recording.Book | None,
+    notes: list[str],
+    report: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        place = None if book is None else book.place
+        whole = {**repeats.as_json(runs, warmup), "ledger": place, "notes": notes}
+        _say(json.dumps(whole), report)
+        return
+    lines = [repeats.as_text(runs, warmup)]
+    if runs:
+        lines.append(f"  source      {measurement.source(runs[-1].metric)}")
+    if book is not None:
+        lines.append(f"  ledger      {book.said}")
+    _say("\n".join([*lines, *(f"  note        {note}" for note in notes)]), report)
 
 
 def _facts(ended: Ended) -> dict[str, Any]:
@@ -151,55 +284,6 @@ def _facts(ended: Ended) -> dict[str, Any]:
     if ended.left_running:
         facts["left_running"] = ended.left_running
     return facts
-
-
-def _report(
-    span: Span,
-    ended: Ended,
-    book: Ledger | None,
-    path: str | None,
-    output: int | None,
-    *,
-    as_json: bool,
-) -> None:
-    metric, record = span.metric, span.estimate
-    if metric is None:  # end() always gives one
-        return
-    estimate = None if record is None else record.to_dict()
-    notes: list[str] = []
-    if ended.left_running:
-        notes.append(
-            f"{ended.left_running} processes were still running; "
-            "counted is what they had used when the command ended"
-        )
-    place: dict[str, Any] | None = None
-    said = "not asked for (--ledger DIR)"
-    if book is not None:
-        written = recording.write(book, recording.records(metric, estimate))
-        said = f"NOT WRITTEN: {written.trouble}"
-        if written.receipts:
-            first = written.receipts[0]
-            kind = "signed" if book.signed else "unsigned"
-            place = {"path": path, "seq": first.seq, "hash": first.hash, "state": kind}
-            said = f"{path}, record {first.seq}, {kind}"
-        if written.missing:
-            notes.append("what is not in the ledger is on standard error, as JSON")
-            _say("\n".join(json.dumps(one) for one in written.missing), None)
-        trouble = written.trouble if written.receipts else None
-        notes += filter(None, [trouble, recording.close(book)])
-        if book.recovered is not None:
-            notes.append(
-                f"the ledger's end was damaged from record {book.recovered.seq} on; "
-                f"it is kept in {book.recovered.quarantine}"
-            )
-        if not book.signed:
-            notes.append(recording.UNSIGNED)
-    if as_json:
-        whole = measurement.as_json(metric, estimate, ended.status, place, notes)
-        _say(json.dumps(whole), output)
-    else:
-        text = measurement.as_text(metric, estimate, ended.status, said, notes)
-        _say(text, output)
 
 
 def _open_output(path: str | None) -> int | None:
