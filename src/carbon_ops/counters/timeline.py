@@ -157,9 +157,19 @@ def _between(
 
 
 def _rate_uj(samples: Sequence[Sample], before: int, position: int, age_ns: int) -> int:
-    """Return what the last power seen makes of ``age_ns`` [µJ]; 0 if none was seen."""
-    earlier = _fresh(samples, before - 1, position, -1) if before > 0 else -1
-    if earlier < 0:
+    """Return what the last power seen makes of ``age_ns`` [µJ]; 0 if none was seen.
+
+    The power is the mean over about as long before the last reading as the age is.
+    """
+    earlier = before
+    while before > 0:
+        step = _fresh(samples, earlier - 1, position, -1)
+        if step < 0:
+            break
+        earlier = step
+        if samples[before].monotonic_ns - samples[step].monotonic_ns >= age_ns:
+            break
+    if earlier == before:
         return 0
     a, b = samples[earlier], samples[before]
     energy = b.totals[position].total_uj - a.totals[position].total_uj

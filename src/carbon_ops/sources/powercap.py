@@ -11,7 +11,6 @@ Source
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -56,7 +55,7 @@ class PowercapSource:
     ) -> None:
         self._root = root
         self.filtered = filtered
-        self._gone = False
+        self._failed = False
         self._listed = _entries(root)
         found = _discover(root)
         raws = ordered([raw for raw, _ in found.values()])
@@ -122,19 +121,15 @@ class PowercapSource:
     def _ticks(self, index: int) -> int | None:
         try:
             text = os.pread(self._fds[index], _ENERGY_BYTES, 0)
-        except OSError as exc:
-            if exc.errno in (errno.ENODEV, errno.ENOENT):
-                self._gone = True
-            return None
-        if self._ends[index] and text[-1:] != b"\n":
-            return None
-        text = text.strip()
-        if not text.isdigit():
-            return None
-        energy_uj = int(text)
-        if energy_uj > self._tops[index]:  # not a value this counter can show
-            return None
-        return ticks_of(energy_uj, self._units[index])
+        except OSError:
+            text = b""
+        digits = text.strip()
+        if digits.isdigit() and (text[-1:] == b"\n" or not self._ends[index]):
+            energy_uj = int(digits)
+            if energy_uj <= self._tops[index]:  # else no value this counter can show
+                return ticks_of(energy_uj, self._units[index])
+        self._failed = True
+        return None
 
     def _twins(
         self,
@@ -169,8 +164,8 @@ class PowercapSource:
         """Return whether zones vanished, appeared or were made anew since opening."""
         if _entries(self._root) != self._listed:
             return True
-        if self._gone:
-            self._gone = False
+        if self._failed:
+            self._failed = False
             for index, path in enumerate(self._paths):
                 if self._ticks(index) is None and _readable(path):
                     return True  # the same name, another device: hot-plugged

@@ -92,6 +92,13 @@ class FakePowercap:
         """Let the next reads see ``text`` until the register moves again."""
         self.write(ident, "energy_uj", text)
 
+    def replug(self, ident: str) -> None:
+        """Make a zone's counter anew: what had it open reads nothing any more."""
+        path = os.path.join(self._dirs[ident], "energy_uj")
+        os.truncate(path, 0)
+        os.unlink(path)
+        self.advance(ident, 0)
+
     def remove(self, ident: str) -> None:
         """Take a zone away, as when the last CPU of a package goes offline."""
         os.unlink(os.path.join(self.root, ident))

@@ -139,7 +139,7 @@ def test_without_a_known_top_every_decrease_is_a_reset() -> None:
 def test_one_tick_of_a_joule_is_no_jump() -> None:
     unit = unit_of_range(4_294_967_295_000_000)
 
-    assert judge(zone(unit), 4, 5, 1_000_000).kind == "advanced"
+    assert judge(zone(unit, bound_w=100.0), 4, 5, 1_000_000).kind == "advanced"
 
 
 def test_zones_do_not_share_their_fate() -> None:

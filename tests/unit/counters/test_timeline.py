@@ -202,3 +202,24 @@ def test_a_peak_between_two_samples_stays_a_straight_line() -> None:
     kept = samples(good(0), good(J), good(21 * J), good(22 * J))
 
     assert between(kept, TENTH, 150 * MS).zones[0].point_uj == 10 * J
+
+
+def test_a_neighbour_that_is_no_measurement_bends_no_line() -> None:
+    reset = [
+        good(0),
+        good(J),
+        good(9 * J),
+        good(19 * J, slack_uj=101 * J, resets=1),
+    ]
+    failed = [bad(0, 1), good(J), good(9 * J), good(19 * J)]
+
+    for totals in (reset, failed):
+        found = between(samples(*totals), TENTH, 150 * MS)
+        assert found.zones[0].point_uj == 4 * J
+
+
+def test_the_longer_ago_the_longer_the_mean_that_goes_on() -> None:
+    kept = samples(good(0), good(10 * J), good(10 * J), good(30 * J))
+
+    assert between(kept, 3 * TENTH, 400 * MS).zones[0].point_uj == 20 * J
+    assert between(kept, 3 * TENTH, 600 * MS).zones[0].point_uj == 30 * J

@@ -144,9 +144,15 @@ def test_intels_dies_have_counters_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_register_the_cpu_lacks_leaves_the_others(tmp_path: Path) -> None:
-    source = opened(skylake(tmp_path))
+    fake = skylake(tmp_path)
+    fake.set(0, PSYS, 5)  # the registers before it now stand at 0
 
-    assert {zone.kind for zone in source.zones} == {"package", "dram"}
+    source = opened(fake)
+
+    assert [zone.kind for zone in source.zones] == [
+        *("package", "dram", "psys"),
+        *("package", "dram"),
+    ]
     source.close()
 
 

@@ -138,6 +138,8 @@ def test_the_largest_constraint_sets_the_bound(tmp_path: Path) -> None:
     fake = FakePowercap(str(tmp_path))
     fake.add("intel-rapl:0", "package-0", max_power_uw=800_000_000)
     fake.add("intel-rapl:0:0", "dram")
+    # A limit somebody set is not what the hardware can draw.
+    fake.write("intel-rapl:0", "constraint_1_power_limit_uw", "4095000000\n")
 
     source = PowercapSource(fake.root)
 
@@ -230,6 +232,31 @@ def test_a_zone_that_vanishes_or_appears_is_a_change(tmp_path: Path) -> None:
     fake.add("intel-rapl:3", "package-2")
 
     assert source.changed() is True
+    source.close()
+
+
+def test_a_zone_of_the_same_name_on_another_device_is_a_change(tmp_path: Path) -> None:
+    fake = server(str(tmp_path))
+    source = PowercapSource(fake.root)
+
+    fake.tear("intel-rapl:1")
+    assert source.read()[3] is None
+    assert source.changed() is False  # it fails, but there is no other to be had
+    fake.replug("intel-rapl:1")
+    assert source.read()[3] is None
+
+    assert source.changed() is True
+    source.close()
+
+
+def test_a_link_that_leads_in_a_circle_ends_nowhere(tmp_path: Path) -> None:
+    fake = server(str(tmp_path))
+    for ident in fake.ticks:
+        os.symlink(fake.root, Path(fake.root, ident, "circle"))
+
+    source = PowercapSource(fake.root)
+
+    assert len(source.zones) == 8
     source.close()
 
 
