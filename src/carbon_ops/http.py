@@ -96,6 +96,7 @@ class HttpClient:
     ) -> None:
         parts = urlsplit(base_url)
         self._local = parts.hostname in LOOPBACK
+        self._plain = parts.scheme == "http"
         if parts.scheme != "https" and not (parts.scheme == "http" and self._local):
             raise InvalidInputError(
                 f"{parts.scheme}://{parts.hostname} is not https; a key would be readable"
@@ -213,9 +214,14 @@ class HttpClient:
     def _open(self) -> httpx.Client:
         with self._lock:
             if self._client is None:
+                import ssl
+
                 import httpx
 
+                # Without TLS no certificate has to be loaded, and none is trusted.
+                bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 self._client = httpx.Client(
+                    verify=bare if self._plain else True,
                     timeout=self._timeout_s,
                     follow_redirects=False,
                     trust_env=not self._local,
