@@ -45,7 +45,11 @@ def normalise(model_name: str) -> str:
         if word in _ENDS or word.startswith("("):
             break
         ordinal = word[-2:] in ("st", "nd", "rd", "th") and word[:-2].isdigit()
-        if word not in _NOISE and not ordinal and not word.endswith("-core"):
+        if (
+            word not in _NOISE
+            and not ordinal
+            and not word.endswith(("-core", "-cores"))
+        ):
             words.append(word)
     return " ".join(words)
 
