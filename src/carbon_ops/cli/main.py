@@ -20,6 +20,7 @@ COMMANDS = {
     "ledger": "ledger",
     "run": "run",
     "sci": "sci",
+    "top": "top",
     "what-if": "what_if",
 }
 

@@ -1,0 +1,199 @@
+"""Who uses what part of the host's power now: division, totals, text. Pure.
+
+Energy is divided by CPU time in whole microjoules, and what nobody shown used stays with
+the rest, so that rows and rest sum to the host's counters exactly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+KEPT = 12  # intervals in a spark line
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN_BARS = "_.:-=+*#"
+
+
+class Row(NamedTuple):
+    """One process or cgroup during the last interval."""
+
+    key: str
+    name: str
+    watts: float
+    joules: float  # since it was first seen
+    share: float  # of the host's energy in the interval
+    grams_per_h: float | None  # at this power
+    recent: tuple[float, ...]  # watts, oldest first
+
+
+class Table(NamedTuple):
+    """One look: ``sum(rows) + rest_w = host_w``."""
+
+    rows: tuple[Row, ...]
+    host_w: float | None
+    rest_w: float | None  # not shown, ended meanwhile, interrupts, nobody
+    rows_uj: int
+    rest_uj: int
+    host_uj: int | None
+    seconds: float
+    grams_per_h: float | None
+    mode: str
+    source: str
+    reason: str | None
+    processes: int
+
+
+class Ranking:
+    """Turns what each one used into rows, and remembers totals and the recent past."""
+
+    def __init__(self, g_per_kwh: float | None) -> None:
+        self._g_per_kwh = g_per_kwh
+        self._total: dict[str, int] = {}
+        self._recent: dict[str, deque[float]] = {}
+
+    def table(
+        self,
+        used: Mapping[str, int],
+        names: Mapping[str, str],
+        host_uj: int | None,
+        busy_ns: int | None,
+        duration_ns: int,
+        *,
+        rows: int,
+        mode: str,
+        source: str,
+        reason: str | None,
+        processes: int,
+    ) -> Table:
+        """Divide ``host_uj`` by CPU time.
+
+        Args:
+            used: CPU time of each one in the interval [ns].
+            names: What to call them.
+            host_uj: Energy of the host's packages in the interval [µJ].
+            busy_ns: Busy CPU time of the host in the interval [ns].
+            duration_ns: Length of the interval [ns], above 0.
+            rows: How many to show.
+            mode: As in a metric.
+            source: As in a metric.
+            reason: As in a metric.
+            processes: How many processes there are.
+        """
+        whole = max(busy_ns or 0, sum(used.values()))
+        shares = {
+            key: 0 if host_uj is None or whole == 0 else host_uj * ns // whole
+            for key, ns in used.items()
+        }
+        for key, uj in shares.items():
+            self._total[key] = self._total.get(key, 0) + uj
+        for key in self._recent.keys() | shares.keys():
+            recent = self._recent.setdefault(key, deque(maxlen=KEPT))
+            recent.append(shares.get(key, 0) / duration_ns * 1e3)
+        gone = [key for key, past in self._recent.items() if not any(past)]
+        for key in gone:
+            del self._recent[key]
+        order = sorted(used, key=lambda key: (-used[key], key))[:rows]
+        shown = sum(shares[key] for key in order)
+        watts = None if host_uj is None else host_uj / duration_ns * 1e3
+        return Table(
+            rows=tuple(
+                Row(
+                    key,
+                    names[key],
+                    shares[key] / duration_ns * 1e3,
+                    self._total[key] / 1e6,
+                    shares[key] / host_uj if host_uj else 0.0,
+                    self._grams(shares[key] / duration_ns * 1e3),
+                    tuple(self._recent.get(key, ())),
+                )
+                for key in order
+            ),
+            host_w=watts,
+            rest_w=None if host_uj is None else (host_uj - shown) / duration_ns * 1e3,
+            rows_uj=shown,
+            rest_uj=0 if host_uj is None else host_uj - shown,
+            host_uj=host_uj,
+            seconds=duration_ns / 1e9,
+            grams_per_h=None if watts is None else self._grams(watts),
+            mode=mode,
+            source=source,
+            reason=reason,
+            processes=processes,
+        )
+
+    def _grams(self, watts: float) -> float | None:
+        return None if self._g_per_kwh is None else watts * self._g_per_kwh / 1_000
+
+
+def spark(values: Sequence[float], *, plain: bool = False) -> str:
+    """Return ``values`` as small bars; the highest is full.
+
+    >>> spark([0.0, 1.0, 2.0])
+    '▁▄█'
+    """
+    bars = PLAIN_BARS if plain else BARS
+    top = max(values, default=0.0)
+    if top <= 0:
+        return bars[0] * len(values)
+    return "".join(bars[int(value / top * (len(bars) - 1))] for value in values)
+
+
+def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[str]:
+    """Return the lines of a table at most ``width`` wide."""
+    head = f"{'watts':>8} {'joules':>10} {'share':>6} {'g/h':>8}  {'':{KEPT}}  {by}"
+    lines = [head]
+    for row in table.rows:
+        grams = "-" if row.grams_per_h is None else f"{row.grams_per_h:.3f}"
+        bars = spark(row.recent, plain=plain)
+        lines.append(
+            f"{row.watts:8.2f} {row.joules:10.1f} {100 * row.share:5.1f}% {grams:>8}  "
+            f"{bars:>{KEPT}}  {_clean(row.name)}"
+        )
+    if table.host_w is None or table.rest_w is None:
+        lines.append(f"host energy unknown ({table.reason})")
+    else:
+        shown = table.host_w - table.rest_w
+        lines.append(
+            f"{table.host_w:8.2f} W host = {shown:.2f} W shown + {table.rest_w:.2f} W "
+            "others, ended and nobody's"
+        )
+    return [line[:width] for line in lines]
+
+
+def _clean(name: str) -> str:
+    """A process may choose any name: let none of it be a command to the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def as_json(table: Table, by: str, when: str) -> dict[str, Any]:
+    """Return one look as a plain object."""
+    return {
+        "schema": "carbon-ops/top/1",
+        "timestamp": when,
+        "by": by,
+        "interval_s": table.seconds,
+        "attribution_mode": table.mode,
+        "reason": table.reason,
+        "source": table.source,
+        "processes": table.processes,
+        "host": {
+            "power_w": table.host_w,
+            "energy_uj": None if table.host_uj is None else str(table.host_uj),
+            "rows_uj": str(table.rows_uj),
+            "rest_uj": str(table.rest_uj),
+            "rest_w": table.rest_w,
+            "carbon_g_per_h": table.grams_per_h,
+        },
+        "rows": [
+            {
+                "key": row.key,
+                "name": row.name,
+                "power_w": row.watts,
+                "energy_j": row.joules,
+                "share": row.share,
+                "carbon_g_per_h": row.grams_per_h,
+            }
+            for row in table.rows
+        ],
+    }

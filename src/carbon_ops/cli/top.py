@@ -1,0 +1,244 @@
+"""``carbon-ops top``: who uses the host's power now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import click
+
+from carbon_ops import clock
+from carbon_ops.cli import ranking
+from carbon_ops.cli.measurement import SOURCES
+from carbon_ops.meter.counter import HostCounter, HostMark
+from carbon_ops.meter.everyone import Everyone
+
+MIN_INTERVAL_S = 0.2  # two samples of the governor
+_ENTER = "\x1b[?1049h\x1b[?25l"  # alternate screen, no cursor
+_LEAVE = "\x1b[?25h\x1b[?1049l"
+
+
+@click.command("top")
+@click.option(
+    "--by",
+    type=click.Choice(["process", "cgroup"]),
+    default="process",
+    show_default=True,
+    help="What a row is.",
+)
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(MIN_INTERVAL_S, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two looks.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N looks. Default: go on, or 1 when the output is no terminal.",
+)
+@click.option("--rows", type=click.IntRange(1, 1000), metavar="N", help="Most rows.")
+@click.option("--region", metavar="CODE", help="Electricity grid, for grams per hour.")
+@click.option("--socket", metavar="PATH", help="The governor's socket.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")
+def command(
+    by: str,
+    interval: float,
+    count: int | None,
+    rows: int | None,
+    region: str | None,
+    socket: str | None,
+    as_json: bool,
+) -> int:
+    """Show the power of each process or cgroup, live. Needs no root.
+
+    The host's package power is divided by CPU time: watts now, joules since top began,
+    share of the host, grams of CO2 per hour at this power (marginal factor of the grid),
+    and the recent past as bars, each row to its own highest. The last line is the
+    balance: what is shown and the rest are the host's power exactly. Without a governor
+    the power is a model of CPU load, and the first line says so. Memory and GPUs are not
+    in it.
+
+    Keys: q ends; c changes between processes and cgroups.
+
+    \b
+    examples:
+      carbon-ops top
+      carbon-ops top --by cgroup --region FR
+      carbon-ops top --json --count 1 --interval 5
+
+    \b
+    exit status:
+      0  ended by q, Ctrl-C or --count
+      2  wrong usage
+    """
+    from carbon_ops import config
+    from carbon_ops.meter.local import POWERCAP
+
+    settings = config.load()
+    found = region or settings["region"].value
+    factor = _factor(None if found is None else str(found))
+    counter = HostCounter(
+        None,
+        socket or str(settings["socket"].value),
+        powercap_root=str(settings["powercap_root"].value or POWERCAP),
+    )
+    live = sys.stdout.isatty() and not as_json
+    if count is None and not sys.stdout.isatty():
+        count = 1
+    view = View(counter, factor, by)
+    with contextlib.ExitStack() as stack:
+        stack.callback(counter.close)
+        keys = stack.enter_context(_screen()) if live else None
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        looks = 0
+        while count is None or looks < count:
+            if not _pause(view, interval, keys):
+                break
+            size = _size()
+            table = view.look(rows or (max(1, size.lines - 5) if live else 20))
+            looks += 1
+            if as_json:
+                when = clock.rfc3339(clock.wall_ns())
+                text = json.dumps(ranking.as_json(table, view.by, when))
+                click.echo(text)
+            else:
+                _show(table, view.by, size.columns, live=live)
+    return 0
+
+
+class View:
+    """What is looked at, and everything that lasts from one look to the next."""
+
+    def __init__(self, counter: HostCounter, factor: float | None, by: str) -> None:
+        self._counter = counter
+        self._factor = factor
+        self._everyone = Everyone()
+        self._everyone.used()
+        self._mark: HostMark = counter.mark(None)
+        self.choose(by)
+
+    def choose(self, by: str) -> None:
+        """Let rows be processes or cgroups; totals begin anew."""
+        self.by = by
+        self._ranking = ranking.Ranking(self._factor)
+
+    def look(self, rows: int) -> ranking.Table:
+        """Return what was used since the last look."""
+        mark, self._mark = self._mark, self._counter.mark(None)
+        now = self._mark.at_ns  # looks join without hole or overlap
+        used = self._everyone.used()
+        host = self._counter.since(mark, now, pid=None)
+        names: dict[str, str] = {}
+        by_key: dict[str, int] = {}
+        for pid, ns in used.items():
+            if self.by == "cgroup":
+                key = name = self._everyone.group(pid)
+            else:
+                key, name = str(pid), ""
+            by_key[key] = by_key.get(key, 0) + ns
+            names[key] = name
+        if self.by == "process":  # names of those alone that can be shown
+            for key in sorted(by_key, key=lambda k: -by_key[k])[:rows]:
+                names[key] = f"{self._everyone.name(int(key))} [{key}]"
+        return self._ranking.table(
+            by_key,
+            names,
+            None if host.cpu is None else host.cpu.total,
+            host.busy_ns,
+            max(1, now - mark.at_ns),
+            rows=rows,
+            mode=host.mode,
+            source=host.source,
+            reason=host.reason or host.cpu_reason,
+            processes=len(self._everyone),
+        )
+
+
+def _factor(region: str | None) -> float | None:
+    """Return the grid's marginal factor [g/kWh], the average one where there is none."""
+    from carbon_ops.estimate.estimator import CarbonEstimator
+
+    now = clock.wall_ns() / 1e9
+    found = CarbonEstimator(region=region).estimate_over_span(now, now, 1_000.0)
+    known = found.to_dict()
+    for signal_ in ("marginal", "average"):
+        grams = known[signal_]["g"]
+        if grams is not None:
+            return float(grams)
+    return None
+
+
+def _size() -> os.terminal_size:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return os.terminal_size((120, 40))
+
+
+def _show(table: ranking.Table, by: str, width: int, *, live: bool) -> None:
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    source = SOURCES.get(table.source, table.source)
+    lines = [
+        f"carbon-ops top  {clock.rfc3339(clock.wall_ns())[:19]}Z  "
+        f"{table.processes} processes  energy from {source}"[:width],
+        *ranking.as_text(table, by, width, plain=not encoding.startswith("utf")),
+    ]
+    if live:
+        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(lines) + "\x1b[K\x1b[J")
+    else:
+        sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _pause(view: View, interval: float, keys: int | None) -> bool:
+    """Wait for the next look, minding the keys; return whether to go on."""
+    until = clock.monotonic_ns() + round(interval * 1e9)
+    while (left := until - clock.monotonic_ns()) > 0:
+        ready = select.select([] if keys is None else [keys], [], [], left / 1e9)[0]
+        if not ready:
+            break
+        pressed = os.read(ready[0], 64)
+        if not pressed or b"q" in pressed:
+            return False
+        if b"c" in pressed:
+            view.choose("cgroup" if view.by == "process" else "process")
+    return True
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[int | None]:
+    """Take the terminal, and give it back as it was, however this ends."""
+    import termios
+    import tty
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    keys = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+    before = None if keys is None else termios.tcgetattr(keys)
+    old = {n: signal.signal(n, end) for n in (signal.SIGTERM, signal.SIGHUP)}
+    sys.stdout.write(_ENTER)
+    try:
+        if keys is not None:
+            tty.setcbreak(keys)
+        yield keys
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        if keys is not None and before is not None:
+            termios.tcsetattr(keys, termios.TCSADRAIN, before)
+        sys.stdout.write(_LEAVE)
+        sys.stdout.flush()
