@@ -154,7 +154,7 @@ def repair(ledger: str, key_file: Path | None) -> None:
     the record.
 
     \b
-    Exit status: 0 whole (again), 2 refused or not possible.
+    Exit status: 0 whole (again), 1 damaged under the checkpoint, 2 not possible.
     """
     from carbon_ops.ledger.store import Ledger
 
