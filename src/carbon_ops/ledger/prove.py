@@ -79,10 +79,9 @@ class Prover:
         first = seq // self._step * self._step
         if self._lines[0] != first:
             data = self._directory.read(segment_name(first))
-            if data is None:
-                data = self._directory.read(ACTIVE)
-            if data is None:  # sealed between the two looks
-                data = self._directory.read(segment_name(first)) or b""
+            if data is None:  # the active one, unless it is sealed between the looks
+                active = self._directory.read(ACTIVE)
+                data = self._directory.read(segment_name(first)) or active or b""
             self._lines = (first, data.split(b"\n")[:-1])
         lines = self._lines[1]
         if seq - first >= len(lines):
