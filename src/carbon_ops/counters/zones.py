@@ -163,24 +163,19 @@ def _verdict(
     return False, "not a domain this program knows"
 
 
-def suspects(raws: Sequence[RawZone], packages: int | None) -> list[list[str]]:
+def suspects(raws: Sequence[RawZone]) -> list[list[str]]:
     """Return the groups of ids that may show one counter several times.
 
-    Dies of one package may each have a counter (Intel) or share one (AMD). More package
-    domains than the machine has packages are suspect all together. Only deltas over
-    time decide: see :func:`mirrored`.
-
-    Args:
-        raws: Domains as found.
-        packages: Number of physical packages, ``None`` where unknown.
+    Dies of one package may each have a counter (Intel) or share one (AMD, whose
+    register has the scope of the package while some kernels list it once per die). Only
+    deltas over time decide: see :func:`mirrored`. Packages of different numbers are
+    never suspect: sockets may start alike and work alike.
     """
     groups: dict[int | None, list[str]] = {}
     for raw in raws:
         name = parse_name(raw.name)
         if name.kind == "package" and not raw.control.endswith("-mmio"):
             groups.setdefault(name.package, []).append(raw.id)
-    if packages is not None and len(groups) > packages:
-        return [[one for group in groups.values() for one in group]]
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -191,13 +186,13 @@ MIN_TICKS = 64  # and each must have moved by this, so that equality is no accid
 def mirrored(a: Sequence[int], b: Sequence[int], wrap_ticks: int) -> bool | None:
     """Return whether two counters, read side by side over time, are one.
 
-    Compares steps, never values: counters of two sockets may start close together. The
-    reads are a few µs apart and the register moves once a millisecond, so a mirrored
-    pair shows the *same* step far more often than not; independent ones differ by noise.
+    Compares steps, never values: counters of two sockets may start close together. If
+    no update fell between two reads, a mirrored pair shows the *same* step to the tick;
+    independent counters differ by the noise of power.
 
     Args:
         a: Readings of one counter [ticks], oldest first.
-        b: Readings of the other, taken right after those of ``a`` [ticks].
+        b: Readings of the other [ticks], each made while ``a`` stood still.
         wrap_ticks: Modulus of both.
 
     Returns:
@@ -211,4 +206,4 @@ def mirrored(a: Sequence[int], b: Sequence[int], wrap_ticks: int) -> bool | None
     if len(moved) < MIN_STEPS:
         return None
     equal = sum(x == y for x, y in moved)
-    return 2 * equal > len(moved)
+    return 4 * equal >= 3 * len(moved)

@@ -8,7 +8,6 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.sources import powercap
 from carbon_ops.sources.base import Source
 from carbon_ops.sources.simulated import Power, SimulatedSource
-from carbon_ops.sources.topology import places
 
 MODES = ("sysfs", "msr", "simulated")
 
@@ -47,12 +46,8 @@ def open_source(
             return powercap.PowercapSource(powercap_root)
         from carbon_ops.sources.msr import energy_filtering
 
-        packages = {place.package for place in places(sys_cpu_root).values()}
-        return powercap.PowercapSource(
-            powercap_root,
-            packages=len(packages) or None,
-            filtered=energy_filtering(dev_root),
-        )
+        filtered = energy_filtering(dev_root)
+        return powercap.PowercapSource(powercap_root, filtered=filtered)
     if mode == "msr":
         from carbon_ops.sources.msr import MsrSource
 

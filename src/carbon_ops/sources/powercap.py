@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import combinations
 
 from carbon_ops.counters.wrap import ENDLESS, Unit, ticks_of, unit_of_range
 from carbon_ops.counters.zones import RawZone, mirrored, ordered, suspects, tree
@@ -28,6 +29,7 @@ _ENERGY_BYTES = 32  # 2**64 has 20 digits
 # few machines that have several dies per package.
 _LOOKS = 8
 _LOOK_S = 0.012
+_TRIES = 5
 
 
 class PowercapSource:
@@ -35,7 +37,6 @@ class PowercapSource:
 
     Args:
         root: A powercap class directory, or any directory laid out like one.
-        packages: Number of physical packages of this machine, if known.
         filtered: See :attr:`carbon_ops.sources.base.Source.filtered`.
         sleep: Waits between looks [s].
 
@@ -49,7 +50,6 @@ class PowercapSource:
         self,
         root: str = DEFAULT_ROOT,
         *,
-        packages: int | None = None,
         filtered: bool | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -82,7 +82,7 @@ class PowercapSource:
             self._require_counted(zones, denied)
             # Whether a whole number ends in a newline here; then one without is torn.
             self._ends = [self._text(fd).endswith(b"\n") for fd in self._fds]
-            twins = self._twins(raws, packages, sleep)
+            twins = self._twins(raws, sleep)
         except BaseException:
             self.close()
             raise
@@ -137,28 +137,36 @@ class PowercapSource:
         packages: int | None,
         sleep: Callable[[float], None],
     ) -> set[str]:
-        groups = suspects(raws, packages)
-        if not groups:
-            return set()
+        """Return the ids of zones that repeat the counter of an earlier one."""
         index_of = {raw.id: i for i, raw in enumerate(raws)}
-        watched = [one for group in groups for one in group]
-        looks: dict[str, list[int | None]] = {one: [] for one in watched}
-        for look in range(_LOOKS):
+        pairs = [
+            (index_of[one], index_of[other])
+            for group in suspects(raws)
+            for one, other in combinations(group, 2)
+        ]
+        looks: list[list[tuple[int, int]]] = [[] for _ in pairs]
+        for look in range(_LOOKS if pairs else 0):
             if look:
                 sleep(_LOOK_S)
-            for one in watched:
-                looks[one].append(self._ticks(index_of[one]))
+            for seen, (one, other) in zip(looks, pairs, strict=True):
+                both = self._at_rest(one, other)
+                if both is not None:
+                    seen.append(both)
         twins: set[str] = set()
-        for group in groups:
-            for position, one in enumerate(group):
-                for other in group[:position]:
-                    if other in twins:
-                        continue
-                    a, b = _both(looks[other], looks[one])
-                    if mirrored(a, b, self._units[index_of[one]].wrap_ticks):
-                        twins.add(one)
-                        break
+        for seen, (one, other) in zip(looks, pairs, strict=True):
+            firsts, seconds = [a for a, _ in seen], [b for _, b in seen]
+            same = mirrored(firsts, seconds, self._units[one].wrap_ticks)
+            if same and raws[one].id not in twins:
+                twins.add(raws[other].id)
         return twins
+
+    def _at_rest(self, one: int, other: int) -> tuple[int, int] | None:
+        """Return two readings between which no update fell, None if that fails."""
+        for _ in range(_TRIES):
+            before, b, after = self._ticks(one), self._ticks(other), self._ticks(one)
+            if before is not None and b is not None and before == after:
+                return before, b
+        return None
 
     def changed(self) -> bool:
         """Return whether zones vanished, appeared or were made anew since opening."""
@@ -176,13 +184,6 @@ class PowercapSource:
             if fd >= 0:
                 os.close(fd)
         self._fds = [-1] * len(self._fds)
-
-
-def _both(a: list[int | None], b: list[int | None]) -> tuple[list[int], list[int]]:
-    pairs = [
-        (x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None
-    ]
-    return [x for x, _ in pairs], [y for _, y in pairs]
 
 
 def _readable(path: str) -> bool:

@@ -197,26 +197,10 @@ def test_sockets_that_start_alike_are_never_looked_at(tmp_path: Path) -> None:
         fake.add(f"intel-rapl:{socket}", f"package-{socket}", ticks=77)
     looks = Looks(fake, {})
 
-    source = PowercapSource(fake.root, packages=2, sleep=looks)
+    source = PowercapSource(fake.root, sleep=looks)
 
     assert [zone.counted for zone in source.zones] == [True, True]
     assert looks.taken == 0
-    source.close()
-
-
-def test_packages_beyond_the_machines_own_are_looked_at(tmp_path: Path) -> None:
-    fake = FakePowercap(str(tmp_path))
-    for socket in range(2):
-        fake.add(f"intel-rapl:{socket}", f"package-{socket}")
-    same = [5_000, 5_100]
-
-    source = PowercapSource(
-        fake.root,
-        packages=1,
-        sleep=Looks(fake, {"intel-rapl:0": same, "intel-rapl:1": same}),
-    )
-
-    assert [zone.counted for zone in source.zones] == [True, False]
     source.close()
 
 
