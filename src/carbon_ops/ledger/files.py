@@ -29,15 +29,17 @@ class SyncFailedError(OSError):
     """The new file stands under its name, but the disk did not confirm it."""
 
 
-class Held(NamedTuple):
-    """A file as it was seen, with its descriptor kept open.
+class Identity(NamedTuple):
+    """What tells one state of a file from another.
 
-    While it is open its inode number cannot be given to another file, so equal identity
-    means the same file.
+    Writers make the active file longer each time, until its segment is sealed under
+    another name, so a number that an inode inherits from a deleted one misleads nobody.
     """
 
-    descriptor: int
-    identity: tuple[int, int, int, int]  # device, inode, size, mtime [ns]
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
 
 
 def segment_name(first: int) -> str:
@@ -64,8 +66,8 @@ def close_quietly(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+def _identity(state: os.stat_result) -> Identity:
+    return Identity(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 class Directory:
@@ -82,14 +84,15 @@ class Directory:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self.descriptor = os.open(path, flags)
+            state = os.fstat(self.descriptor)
         except FileNotFoundError:
             raise LedgerError(
                 f"no ledger at {path}",
                 hint="`carbon-ops ledger init` makes one.",
             ) from None
         except OSError as error:
+            self.close()
             raise _not_a_directory(path, error) from error
-        state = os.fstat(self.descriptor)
         # Root writing into somebody's ledger leaves the files to that somebody.
         foreign = os.geteuid() == 0 and state.st_uid != 0
         self._owner = (state.st_uid, state.st_gid) if foreign else None
@@ -117,12 +120,10 @@ class Directory:
         except FileNotFoundError:
             return None
 
-    def unchanged(self, name: str, held: Held | None) -> bool:
-        """Say whether ``name`` is still the very file that ``held`` saw."""
+    def unchanged(self, name: str, seen: Identity | None) -> bool:
+        """Say whether ``name`` is in the state that was ``seen``; None: it was missing."""
         state = self.state(name)
-        if state is None or held is None:
-            return state is None and held is None
-        return _identity(state) == held.identity
+        return (None if state is None else _identity(state)) == seen
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
         """Return the file's bytes; None where nothing has the name.
@@ -130,14 +131,13 @@ class Directory:
         Raises:
             LedgerError: a symbolic link, not a regular file, or more than ``limit``.
         """
-        found = self.hold(name, limit)
-        if found is None:
-            return None
-        close_quietly(found[1].descriptor)
-        return found[0]
+        found = self.look(name, limit)
+        return found and found[0]
 
-    def hold(self, name: str, limit: int = MAX_FILE_BYTES) -> tuple[bytes, Held] | None:
-        """Return the file's bytes and keep it open; see :meth:`read`."""
+    def look(
+        self, name: str, limit: int = MAX_FILE_BYTES
+    ) -> tuple[bytes, Identity] | None:
+        """Return the file's bytes and identity; see :meth:`read`."""
         try:
             descriptor = os.open(name, _READ, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -156,16 +156,12 @@ class Directory:
                 if not more:
                     break
                 data += more
-        except BaseException:
+        finally:
             close_quietly(descriptor)
-            raise
-        return data, Held(descriptor, _identity(state))
+        return data, _identity(state)
 
-    def replace(self, name: str, data: bytes) -> Held:
+    def replace(self, name: str, data: bytes) -> Identity:
         """Give ``name`` these bytes, durably, or leave everything as it was.
-
-        Returns:
-            The new file, still open; the caller closes it.
 
         Raises:
             SyncFailedError: the file was replaced, the directory's ``fsync`` failed.
@@ -180,20 +176,17 @@ class Directory:
             while view:  # a disk that fills up shows as a short write first
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
-            held = Held(descriptor, _identity(os.fstat(descriptor)))
+            made = _identity(os.fstat(descriptor))
             here = self.descriptor
             os.replace(temporary, name, src_dir_fd=here, dst_dir_fd=here)
         except BaseException:
-            close_quietly(descriptor)
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self.descriptor)
             raise
-        try:
-            self.sync()
-        except BaseException:
+        finally:
             close_quietly(descriptor)
-            raise
-        return held
+        self.sync()
+        return made
 
     def seal(self, first: int) -> None:
         """Rename the full active file to its segment's name, read-only and durable.

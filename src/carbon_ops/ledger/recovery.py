@@ -19,7 +19,7 @@ from carbon_ops.ledger.files import (
     CHECKPOINT,
     FRONTIER,
     Directory,
-    Held,
+    Identity,
     segment_name,
     segment_start,
 )
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     tail: Tail
     subtrees: trees.Subtrees | None  # over the sealed segments; None: unsigned
     covered: int  # size of the checkpoint; 0 if there is none
-    held: Held | None  # the active file
+    active: Identity | None  # the active file; None: there is none
     torn: bytes  # what follows the last good record
     newest: bytes  # lines of the newest segment, for a look at recent records
 
@@ -136,15 +136,15 @@ def load(directory: Directory, genesis: Genesis, signer: Signer | None) -> Found
     if starts != list(range(0, sealed, step)):
         gap = next(at for at, s in enumerate([*starts, -1]) if s != at * step) * step
         raise LedgerCorruptError("E_SEGMENT_MISSING", gap, f"{segment_name(gap)} is")
-    found = directory.hold(ACTIVE)
-    data, held = found if found is not None else (b"", None)
+    found = directory.look(ACTIVE)
+    data, active = found if found is not None else (b"", None)
     newest = b""
     if sealed:
         newest = directory.read(segment_name(sealed - step)) or b""
     if signer is None:
         tail = _unsigned_tail(step, sealed, newest)
         taken = tail.read(data, None)
-        return Found(tail, None, 0, held, data[taken:], newest)
+        return Found(tail, None, 0, active, data[taken:], newest)
     _refuse_retired(newest + data, signer)
     anchor = Anchor(0, b"")
     if sealed or data.count(b"\n") > 1 or directory.state(CHECKPOINT) is not None:
@@ -161,7 +161,7 @@ def load(directory: Directory, genesis: Genesis, signer: Signer | None) -> Found
             tail.size,
             f"{tail.size} records, but the checkpoint covers {anchor.size}",
         )
-    return Found(tail, subtrees, anchor.size, held, data[taken:], newest)
+    return Found(tail, subtrees, anchor.size, active, data[taken:], newest)
 
 
 def _unsigned_tail(step: int, sealed: int, newest: bytes) -> Tail:

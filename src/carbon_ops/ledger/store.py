@@ -116,7 +116,7 @@ class Ledger:
             with ledger._alone():
                 ledger._writer.begin()
         except BaseException:
-            ledger._writer.release()
+            ledger._writer.directory.close()
             raise
         return ledger
 
@@ -165,7 +165,7 @@ class Ledger:
                 writer.cut_any = False
                 writer.settle([])
         except BaseException:
-            writer.release()
+            writer.directory.close()
             raise
         return ledger
 
@@ -193,7 +193,7 @@ class Ledger:
             if ours and writer.unfinished:
                 self.flush()
         finally:
-            writer.release()
+            writer.directory.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -203,7 +203,7 @@ class Ledger:
 
     def __del__(self) -> None:
         if hasattr(self, "_writer"):
-            self._writer.release()
+            self._writer.directory.close()
 
     @property
     def size(self) -> int:

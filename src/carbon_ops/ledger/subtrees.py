@@ -14,7 +14,6 @@ from carbon_ops.ledger.canonical import dumps
 from carbon_ops.ledger.files import (
     FRONTIER,
     Directory,
-    close_quietly,
     segment_name,
     tree_name,
 )
@@ -104,8 +103,8 @@ def store(directory: Directory, subtrees: Subtrees, node: bytes) -> None:
     first = subtrees.base.size
     full = subtrees.add(node)
     if full:
-        close_quietly(directory.replace(tree_name(first), full).descriptor)
-    close_quietly(directory.replace(FRONTIER, subtrees.dump()).descriptor)
+        directory.replace(tree_name(first), full)
+    directory.replace(FRONTIER, subtrees.dump())
 
 
 def computed(directory: Directory, step: int, upto: int) -> Subtrees:

@@ -24,9 +24,8 @@ from carbon_ops.ledger.files import (
     ACTIVE,
     CHECKPOINT,
     Directory,
-    Held,
+    Identity,
     SyncFailedError,
-    close_quietly,
     segment_name,
     segment_start,
 )
@@ -70,7 +69,7 @@ class Writer:
         self.tail = Tail(genesis.step)
         self._known = False  # tail and held show the disk as it was
         self._subtrees = trees.empty(genesis.step)
-        self._held: Held | None = None  # the active file
+        self._active: Identity | None = None  # as we know it; None: there is none
         self._covered = 0  # size of the newest checkpoint
         self._beat_ns = monotonic_ns()
         self._beat_wall = ""  # time in the newest heartbeat record seen
@@ -102,11 +101,6 @@ class Writer:
     def forget(self) -> None:
         """Read everything from the disk at the next refresh."""
         self._known = False
-
-    def release(self) -> None:
-        """Let the files go."""
-        self._hold(None)
-        self.directory.close()
 
     def statement(self) -> Checkpoint:
         """Return the unsigned statement over all records."""
@@ -180,10 +174,9 @@ class Writer:
         """Replace the active file by itself and ``drafts``."""
         data, receipts = self.tail.lines(drafts)
         try:
-            held = self.directory.replace(ACTIVE, self.tail.data + data)
+            self._active = self.directory.replace(ACTIVE, self.tail.data + data)
         except OSError as error:
             raise Stopped(LedgerWriteError, error) from error
-        self._hold(held)
         self.tail.grow(data, receipts[-1].hash)
         return receipts
 
@@ -195,7 +188,7 @@ class Writer:
         statement = self.statement()
         try:
             note = sign_note(statement.body(), *signers)
-            close_quietly(self.directory.replace(CHECKPOINT, note).descriptor)
+            self.directory.replace(CHECKPOINT, note)
         except OSError as error:
             raise Stopped(CheckpointDelayed, error) from error
         self._covered = statement.size
@@ -213,7 +206,7 @@ class Writer:
                 raise Stopped(LedgerWriteError, error) from error
             log().warning("%s not sealed: %s", segment_name(first), error)
             return
-        self._hold(None)
+        self._active = None
         node = self.tail.turn_over()
         if self.signer is None:
             return
@@ -233,7 +226,7 @@ class Writer:
         """
         sealed = self.directory.state(segment_name(self.tail.sealed)) is not None
         if self._known and not sealed:
-            if self.directory.unchanged(ACTIVE, self._held):
+            if self.directory.unchanged(ACTIVE, self._active):
                 return
             self._known = False  # until all of it was read without an error
             if self._read_more():
@@ -241,7 +234,7 @@ class Writer:
                 return
         before, self._known = self.tail.size, False
         found = load(self.directory, self.genesis, self.signer)
-        self._hold(found.held)
+        self._active = found.active
         if found.tail.size < before:
             raise LedgerCorruptError(
                 "E_TRUNCATED",
@@ -258,11 +251,10 @@ class Writer:
     def _read_more(self) -> bool:
         """Read what follows our picture of the active file; False if it is not that."""
         tail = self.tail
-        found = self.directory.hold(ACTIVE)
+        found = self.directory.look(ACTIVE)
         if found is None:
             return False
-        data, held = found
-        self._hold(held)
+        data, self._active = found
         if not data.startswith(tail.data):
             return False
         more = data[len(tail.data) :]
@@ -300,22 +292,25 @@ class Writer:
             "torn_sha256": hashlib.sha256(torn).hexdigest(),
             "quarantine": name,
         }
+        cause: OSError | None = None
         try:
-            close_quietly(self.directory.replace(name, torn).descriptor)
+            self.directory.replace(name, torn)
             if not tail.room:
-                self._hold(self.directory.replace(ACTIVE, tail.data))
-            self.settle([draft(record)])
+                self._active = self.directory.replace(ACTIVE, tail.data)
+            written = self.write([draft(record)])
         except OSError as error:
+            cause = error
+        else:  # a checkpoint that is delayed is mended by the next write
+            if written.stopped is not None and not written.receipts:
+                cause = written.stopped.cause
+        if cause is not None or self.stopped:
             self._known = False
-            if isinstance(error, SyncFailedError):
-                self.stopped = f"the disk did not confirm a write ({error})"
+            if isinstance(cause, SyncFailedError):
+                self.stopped = f"the disk did not confirm a write ({cause})"
             raise LedgerError(
                 f"cannot move damaged bytes out of the ledger {self.directory.path}: "
-                f"{error.strerror}"
-            ) from error
-        except LedgerError:
-            self._known = False
-            raise
+                f"{cause.strerror if cause is not None else self.stopped}"
+            ) from cause
         self.recovered = Recovered(seq, len(torn), name)
 
     # --- heartbeats ---------------------------------------------------------------
@@ -347,8 +342,3 @@ class Writer:
         if at >= 0 and before:
             self._beat_wall = found[:27].decode("ascii", "replace")
             self._beat_ns = monotonic_ns()
-
-    def _hold(self, held: Held | None) -> None:
-        if self._held is not None:
-            close_quietly(self._held.descriptor)
-        self._held = held

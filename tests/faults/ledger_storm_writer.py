@@ -1,0 +1,33 @@
+"""Append to a ledger until killed; print every acknowledged seq. For the SIGKILL storm.
+
+``ledger_storm_writer.py FOLDER NAME``: lines ``seq name counter`` on standard output,
+each written only after the append came back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from carbon_ops.ledger.note import Signer
+from carbon_ops.ledger.store import Ledger
+
+KEY = Signer("host.example/test", bytes(range(32)))
+
+
+def main(folder: str, name: str) -> None:
+    counter = 0
+    with Ledger.open(folder, signer=KEY, lock_timeout_s=60) as ledger:
+        while True:
+            count = 1 + counter % 3
+            records = [
+                {"type": "energy_metric", "by": name, "n": counter + i}
+                for i in range(count)
+            ]
+            for i, receipt in enumerate(ledger.append_many(records)):
+                os.write(1, f"{receipt.seq} {name} {counter + i}\n".encode())
+            counter += count
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
