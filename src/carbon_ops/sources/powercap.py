@@ -134,7 +134,6 @@ class PowercapSource:
     def _twins(
         self,
         raws: list[RawZone],
-        packages: int | None,
         sleep: Callable[[float], None],
     ) -> set[str]:
         """Return the ids of zones that repeat the counter of an earlier one."""
