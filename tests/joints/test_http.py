@@ -16,7 +16,7 @@ pytest.importorskip("stamina")
 
 from carbon_ops import http
 from carbon_ops.errors import InvalidInputError, ProviderError
-from carbon_ops.http import HttpClient, Secret, retry_after
+from carbon_ops.http import HttpClient, Reply, Secret, retry_after
 from carbon_ops.testing.fake_grid import Answer, FakeServer, Seen
 
 
@@ -152,6 +152,12 @@ def test_an_error_names_host_and_path_but_no_parameter(server: FakeServer) -> No
     assert "/x" in str(error.value)
     assert "s3cret" not in str(error.value)
     assert "s3cret" not in repr(Secret("s3cret")) + str(Secret("s3cret"))
+
+
+@pytest.mark.parametrize("body", [b'{"a": NaN}', b"[Infinity]", b"\xff", b"", b"<p>"])
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ProviderError, match="no JSON"):
+        Reply(200, body, "host/x").json()
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

@@ -403,6 +403,23 @@ def test_what_is_recent_is_asked_again_when_it_may_have_changed(
             assert len(server.seen) == before + times
 
 
+def test_values_that_may_still_be_revised_are_not_kept_for_good(
+    tmp_path: Path,
+) -> None:
+    class Impatient(UkCarbonIntensity):
+        publish_s = 0.0
+        gap_s = 0.0
+
+    yesterday = int(time.time()) - DAY_S
+    with FakeUk() as server:
+        provider = Impatient(base_url=server.url, cache=Cache(str(tmp_path / "c")))
+        for at in (yesterday, yesterday, START_S, START_S):
+            provider.series("GB", "average", at * NS, at * NS)
+        provider.close()
+
+        assert len(server.seen) == 3
+
+
 def test_the_cache_names_no_secret_and_belongs_to_its_owner(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     with FakeElectricityMaps("s3cret") as server:

@@ -118,6 +118,14 @@ def test_measured_wins_over_forecast_and_a_value_over_none() -> None:
     assert interval.intensity.g_per_kwh == 3.0  # the later one is the revision
 
 
+def test_a_value_ends_where_the_next_one_begins() -> None:
+    intervals = cover([Point(0, 100, 1.0), Point(40, 60, 2.0)], 0, 100, make)
+
+    assert [
+        (i.start_ns, i.end_ns, i.intensity and i.intensity.g_per_kwh) for i in intervals
+    ] == [(0, 40, 1.0), (40, 60, 2.0), (60, 100, None)]
+
+
 @pytest.mark.parametrize("good", [0, 0.0, "0", 5000, "263", 12.5, " 7 "])
 def test_what_is_an_intensity(good: object) -> None:
     assert grams(good) == float(str(good))
