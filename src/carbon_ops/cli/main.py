@@ -18,6 +18,7 @@ COMMANDS = {
     "estimate": "estimate",
     "intensity": "intensity",
     "ledger": "ledger",
+    "monitor": "monitor",
     "run": "run",
     "sci": "sci",
     "top": "top",

@@ -103,7 +103,7 @@ class Book:
 
     def close(self) -> list[str]:
         """Close the ledger; return what a person should know."""
-        notes = list(self._troubles)
+        notes = list(dict.fromkeys(self._troubles))
         try:
             self._ledger.close()
         except (CarbonOpsError, OSError) as error:

@@ -1,0 +1,165 @@
+"""``carbon-ops monitor``: the host's energy and load, for as long as it runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from carbon_ops import clock
+from carbon_ops.cli import recording
+from carbon_ops.cli.measurement import SOURCES
+
+HEAD = (
+    f"{'time (UTC)':<20} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
+    f"{'gpu W':>7}  source"
+)
+HEAD_EVERY = 20
+KEPT = 1_000  # records that wait for a ledger that cannot be written now
+
+
+@click.command("monitor")
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(0.2, 86_400),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Length of one interval.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="End after N intervals. Default: go on.",
+)
+@click.option("--ledger", metavar="DIR", help="Append each interval to this ledger.")
+@click.option("--socket", metavar="PATH", help="The governor's socket.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead.")
+def command(
+    interval: float,
+    count: int | None,
+    ledger: str | None,
+    socket: str | None,
+    as_json: bool,
+) -> int:
+    """Record the whole host continuously: power, CPU, memory, GPUs, every zone.
+
+    Joules are those of packages and DRAM during the interval, from the governor's
+    counters, or from a model of CPU load where there is none; watts are their average.
+    Intervals join without a hole. A governor, GPU or disk that goes away is noted and
+    looked for again; records that a ledger cannot take wait for it.
+
+    \b
+    examples:
+      carbon-ops monitor
+      carbon-ops monitor --interval 60 --json >> host.jsonl
+      carbon-ops monitor --interval 300 --ledger /var/lib/carbon-ops/host
+
+    \b
+    exit status:
+      0  ended by --count, Ctrl-C or SIGTERM; everything measured is written
+      1  records are missing in the ledger; they are on standard error, as JSON
+      2  wrong usage, or the ledger cannot be opened
+    """
+    from carbon_ops import config
+    from carbon_ops.meter.telemetry import Telemetry
+
+    settings = config.load()
+    path = ledger or settings["ledger"].value
+    book = None if path is None else recording.Book(str(path))
+    host = Telemetry(
+        socket or str(settings["socket"].value), str(settings["powercap_root"].value)
+    )
+    looks = 0
+    try:
+        with _told_to_end() as ends:
+            due = clock.monotonic_ns()
+            while count is None or looks < count:
+                # The next moment of the grid that lies ahead: suspend skips some.
+                step = round(interval * 1e9)
+                due += step * max(1, -(-(clock.monotonic_ns() - due) // step))
+                ended = _wait(ends, due)
+                record = host.look()
+                if book is not None:
+                    waiting, book.missing = book.missing[-KEPT:], []
+                    book.write([*waiting, record])
+                text = json.dumps(record) if as_json else line(record)
+                if looks % HEAD_EVERY == 0 and not as_json:
+                    text = f"{HEAD}\n{text}"
+                _print(text)
+                looks += 1
+                if ended:
+                    break
+    finally:
+        host.close()
+        lost = [] if book is None else _closed(book)
+    return 1 if lost else 0
+
+
+def _print(text: str) -> None:
+    """Print; a disk that is full now may have room for the next line."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        click.echo(f"carbon-ops: output not written: {error.strerror}", err=True)
+
+
+def _closed(book: recording.Book) -> list[Mapping[str, Any]]:
+    """Close the ledger and say what is wrong; return what is not in it."""
+    for note in book.close():
+        click.echo(f"carbon-ops: {note}", err=True)
+    for missing in book.missing:
+        click.echo(json.dumps(missing), err=True)
+    return book.missing
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Return one interval as a line under :data:`HEAD`."""
+
+    def number(value: float | None, width: int, digits: int) -> str:
+        return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+    energy = record["energy"]
+    powers = [gpu["power_w"] for gpu in record["gpu"] if gpu["power_w"] is not None]
+    source = SOURCES.get(energy["source"], energy["source"])
+    if energy["reason"] is not None:
+        source += f" ({energy['reason']})"
+    return (
+        f"{record['timestamp_end'][:19]}Z "
+        f"{number(energy['power_w'], 8, 2)} {number(energy['energy_j'], 10, 2)} "
+        f"{number(record['cpu']['percent'], 6, 1)} "
+        f"{number(record['memory']['percent'], 6, 1)} "
+        f"{number(sum(powers) if powers else None, 7, 1)}  {source}"
+    )
+
+
+@contextmanager
+def _told_to_end() -> Iterator[set[signal.Signals]]:
+    """Hold back the signals that end this, so that they come between two intervals."""
+    ends = {
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup
+    }
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        yield ends
+    finally:
+        while signal.sigtimedwait(ends, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _wait(ends: set[signal.Signals], until_ns: int) -> bool:
+    """Wait until ``until_ns``; return whether a signal came that ends this."""
+    left = max(0, until_ns - clock.monotonic_ns())
+    return signal.sigtimedwait(ends, left / 1e9) is not None
