@@ -50,9 +50,19 @@ class LocalCounters:
     def window(
         self, mark: Sample, t0_ns: int, t1_ns: int, *, settle: bool = False
     ) -> Window:
-        """Return the energy since ``mark``, read now; the instants are not needed."""
-        del t0_ns, t1_ns, settle
-        now = self.mark()
+        """Return the energy from ``mark`` to the first reading after ``t1_ns``.
+
+        That is the mark of what follows, if one was taken, so that adjoining windows
+        share no energy; else the counters are read now. Nothing needs to settle.
+        """
+        del t0_ns, settle
+        now = None
+        with self._lock:
+            for sample in reversed(self._sampler.samples):
+                if sample.monotonic_ns < t1_ns:
+                    break
+                now = sample
+        now = now or self.mark()
         zones = self._sampler.layout.zones
         return timeline.window(
             timeline.edge((mark, now), zones, mark.monotonic_ns),

@@ -1,0 +1,150 @@
+"""Counters without a governor, and tasks pinned to one package."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from carbon_ops import EnergyLogger
+from carbon_ops.counters.wrap import REGISTER_TICKS
+from carbon_ops.meter.counter import HostCounter, domains
+from carbon_ops.meter.pinning import Topology
+from carbon_ops.model import Window, Zone, ZoneEnergy
+from carbon_ops.testing.powercap import FakePowercap, server
+
+NOWHERE = "/nonexistent/carbon-ops.sock"
+
+
+def logger_on(root: str, monkeypatch: pytest.MonkeyPatch) -> EnergyLogger:
+    monkeypatch.setenv("CARBON_OPS_POWERCAP_ROOT", root)
+    return EnergyLogger(socket=NOWHERE)
+
+
+def test_readable_counters_are_read_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = server(str(tmp_path))
+    with logger_on(fake.root, monkeypatch) as logger:
+        time.sleep(0.05)  # 3 J in no time would be no honest power
+        fake.advance("intel-rapl:0", 16_384 * 3)  # 61.035 µJ a tick: 3 J, over the top
+        fake.advance("intel-rapl:1", 16_384 * 2)
+        fake.advance("intel-rapl:2", 16_384 * 100)  # psys contains them: never added
+        fake.advance("intel-rapl:0:1", 65_359)  # 15.3 µJ a tick: 1 J of memory
+        energy = logger.log_metrics("step")["energy"]
+
+    assert energy["attribution_mode"] == "monitor_only"
+    assert energy["reason"] == "no_socket"
+    assert energy["components"]["cpu"]["source"] == "rapl_sysfs"
+    assert energy["host"]["total_j"] == pytest.approx(6.0, abs=0.01)
+    assert energy["quality"]["wraps"] == 3
+    assert "modelled" not in energy["quality"]["flags"]
+    assert energy["governor"] is None
+
+
+def test_a_step_no_power_explains_is_not_a_number_and_the_model_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakePowercap(str(tmp_path))
+    fake.add("intel-rapl:0", "package-0", ticks=REGISTER_TICKS // 2)
+    with logger_on(fake.root, monkeypatch) as logger:
+        fake.ticks["intel-rapl:0"] = 5  # a reset: half a turn would be 130 kJ
+        fake.advance("intel-rapl:0", 0)
+        energy = logger.log_metrics("step")["energy"]
+
+    assert energy["components"]["cpu"]["source"] == "model_cpu_load"
+    assert energy["quality"]["resets"] == 1
+    assert "reset" in energy["quality"]["flags"]
+
+
+def test_an_unreadable_counter_is_not_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakePowercap(str(tmp_path))
+    fake.add("intel-rapl:0", "package-0", ticks=100)
+    with logger_on(fake.root, monkeypatch) as logger:
+        fake.tear("intel-rapl:0", "")
+        energy = logger.log_metrics("step")["energy"]
+        fake.advance("intel-rapl:0", 16_384)
+        logger.log_metrics("recovers")
+        time.sleep(0.02)
+        fake.advance("intel-rapl:0", 16_384)
+        later = logger.log_metrics("step")["energy"]
+
+    assert energy["components"]["cpu"]["source"] == "model_cpu_load"
+    assert energy["quality"]["failures"] == 1
+    assert later["components"]["cpu"]["source"] == "rapl_sysfs"
+    assert later["host"]["total_j"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_no_counters_means_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "class").mkdir()
+    logger = logger_on(str(tmp_path / "class"), monkeypatch)
+
+    energy = logger.log_metrics("step")["energy"]
+    assert energy["components"]["cpu"]["source"] == "model_cpu_load"
+
+
+def two_sockets(folder: Path, busy: dict[int, int]) -> Topology:
+    """Four CPUs on two sockets; ``busy`` is their user time [ticks]."""
+    for cpu in range(4):
+        place = folder / f"cpu{cpu}" / "topology"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "physical_package_id").write_text(f"{cpu // 2}\n")
+    (folder / "cpufreq").mkdir(exist_ok=True)
+    lines = "".join(f"cpu{n} {t} 0 0 9 9 0 0 0 0 0\n" for n, t in busy.items())
+    (folder / "stat").write_text(f"cpu  9 9 9 9 9 9 9 0 0 0\n{lines}intr 1 2 3\n")
+    return Topology(str(folder), str(folder / "stat"))
+
+
+def test_a_pinned_task_knows_its_package_and_how_busy_that_was(
+    tmp_path: Path,
+) -> None:
+    topology = two_sockets(tmp_path, {0: 10, 1: 20, 2: 400, 3: 800})
+    mark = topology.of({2, 3})
+
+    assert mark is not None
+    assert (mark.packages, mark.of, mark.busy_ns) == (
+        frozenset({1}),
+        2,
+        1_200 * 10_000_000,
+    )
+    assert topology.of({1}) is not None
+    assert topology.of({1, 2}) is None  # on both: not pinned to a package
+    assert topology.of({7}) is None  # nobody knows where CPU 7 is
+
+
+def test_only_the_tasks_own_package_is_counted_for_it() -> None:
+    def zone(name: str, package: int) -> Zone:
+        return Zone(name, name, "package", package, True, "", (61, 1), 1 << 32, 1e3)
+
+    window = Window(
+        0,
+        1,
+        (
+            ZoneEnergy(zone("a", 0), 100, 90, 110),
+            ZoneEnergy(zone("b", 1), 300, 280, 330),
+            ZoneEnergy(
+                Zone("d", "dram", "dram", 1, True, "", (61, 1), 1 << 32, 1e3), 5, 4, 6
+            ),
+        ),
+        *(0, 1, 0, 0, 0, 0, ()),
+    )
+
+    assert domains(window) == ((400, 370, 440), (5, 4, 6))
+    assert domains(window, frozenset({1}))[0] == (300, 280, 330)
+    assert domains(window, frozenset({2}))[0] is None
+
+
+def test_a_socket_in_a_forbidden_folder_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    counter = HostCounter(None, str(folder / "s"), powercap_root=str(tmp_path / "no"))
+    expected = "no_socket" if os.geteuid() == 0 else "permission_denied"
+
+    assert counter.mark().reason == expected
+    folder.chmod(0o700)

@@ -1,0 +1,214 @@
+"""CPU time of children: none lost, none counted twice, whoever reaps them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter import process_tree
+from carbon_ops.meter.logger import clock_of
+from carbon_ops.meter.process_tree import OwnProcess, OwnThread, OwnTree, TreeClock
+from carbon_ops.sources.cgroup import CgroupClock, own_path
+
+BURN = "import time\nend=time.process_time()+{s}\nwhile time.process_time()<end: pass\n"
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(500))
+
+
+Pipe = tuple[int, int]
+
+
+def wait_for_close(pipe: Pipe) -> None:
+    """Wait, in a child, until the parent closes its end or ends itself."""
+    os.close(pipe[1])
+    os.read(pipe[0], 1)
+    os._exit(0)
+
+
+def fork_burner(seconds: float, *, then_wait: Pipe | None = None) -> int:
+    """Start a child that uses ``seconds`` of CPU time, then waits for a pipe to close."""
+    pid = os.fork()
+    if pid == 0:
+        burn(seconds)
+        if then_wait is not None:
+            wait_for_close(then_wait)
+        os._exit(0)
+    return pid
+
+
+def test_many_short_children_are_all_counted() -> None:
+    clock = OwnTree(with_self=False)
+    before = clock.read()
+    used = 0.0
+    for _ in range(100):
+        pid = fork_burner(0.002)
+        _, _, usage = os.wait4(pid, 0)
+        used += usage.ru_utime + usage.ru_stime
+
+    assert (clock.read() - before) / 1e9 == pytest.approx(used, rel=0.01)
+
+
+def test_a_living_child_counts_and_is_not_counted_again_when_it_is_reaped() -> None:
+    clock = OwnTree(with_self=False)
+    before = clock.read()
+    reader, writer = os.pipe()
+    pid = fork_burner(0.05, then_wait=(reader, writer))
+    deadline = time.monotonic() + 30
+    while clock.read() - before < 50_000_000:
+        assert time.monotonic() < deadline
+    os.close(writer)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+    as_zombie = clock.read() - before
+    _, _, usage = os.wait4(pid, 0)
+    reaped = clock.read() - before
+    os.close(reader)
+
+    assert as_zombie == pytest.approx(reaped, rel=0.02)
+    assert reaped / 1e9 == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.01)
+
+
+def test_grandchildren_count_alive_and_reaped() -> None:
+    reader, writer = os.pipe()
+    clock = OwnTree(with_self=False)
+    before = clock.read()
+    pid = os.fork()
+    if pid == 0:
+        os.waitpid(fork_burner(0.05), 0)  # reaped by the child
+        fork_burner(0.05, then_wait=(reader, writer))  # alive below it
+        wait_for_close((reader, writer))
+    deadline = time.monotonic() + 30
+    while (clock.read() - before) / 1e9 < 0.08:  # ticks of 10 ms where others reap
+        assert time.monotonic() < deadline, (clock.read() - before) / 1e9
+    os.close(writer)
+    os.waitpid(pid, 0)
+    os.close(reader)
+
+
+def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", BURN.format(s=0.1) + "input()"],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        clock = TreeClock(child.pid)
+        deadline = time.monotonic() + 30
+        while clock.read() < 100_000_000:
+            assert time.monotonic() < deadline
+        assert child.pid in clock.pids()
+    finally:
+        child.communicate(b"\n")
+    last = clock.read()
+
+    assert clock.gone
+    assert last >= 100_000_000
+    assert clock.read() == last
+
+
+def test_the_clocks_of_this_process_differ_as_they_should() -> None:
+    tree, process, thread = OwnTree(), OwnProcess(), OwnThread()
+    before = tree.read(), process.read(), thread.read()
+    os.waitpid(fork_burner(0.05), 0)
+    burn(0.02)
+    after = tree.read(), process.read(), thread.read()
+    used = [now - then for now, then in zip(after, before, strict=True)]
+
+    assert used[0] >= used[1] + 45_000_000
+    assert used[1] >= 18_000_000
+    assert used[2] >= 18_000_000
+    assert used[2] <= used[1] + 1_000_000
+
+
+def test_without_children_there_is_one_question_and_no_walk(
+    tmp_path: object,
+) -> None:
+    assert process_tree.have_children() in (True, False)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if not process_tree.have_children() else 1)
+    assert process_tree.have_children()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_ignored_sigchld_is_noticed() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert process_tree.children_vanish()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert not process_tree.children_vanish()
+
+
+def test_memory_of_a_process_that_is_gone_is_unknown_not_zero() -> None:
+    pid = fork_burner(0.0)
+    os.waitpid(pid, 0)
+
+    assert process_tree.resident_bytes([pid]) is None
+    assert (process_tree.resident_bytes([os.getpid(), pid]) or 0) > 0
+
+
+def cgroup_v2(folder: str, usage_usec: int) -> None:
+    with open(f"{folder}/cpu.stat", "w") as file:
+        file.write(f"usage_usec {usage_usec}\nuser_usec 1\nsystem_usec 2\n")
+
+
+def test_cgroup_version_2_counts_microseconds(tmp_path: object) -> None:
+    cgroup_v2(str(tmp_path), 1_234_567)
+    clock = CgroupClock(str(tmp_path))
+
+    assert clock.read() == 1_234_567_000
+    cgroup_v2(str(tmp_path), 1_234_570)
+    assert clock.read() == 1_234_570_000
+
+
+def test_cgroup_version_1_counts_nanoseconds_and_names_its_processes(
+    tmp_path: object,
+) -> None:
+    below = f"{tmp_path}/below"
+    os.mkdir(below)
+    with open(f"{tmp_path}/cpuacct.usage", "w") as file:
+        file.write("987654321\n")
+    with open(f"{tmp_path}/cgroup.procs", "w") as file:
+        file.write("12\n13\n")
+    with open(f"{below}/cgroup.procs", "w") as file:
+        file.write("14\n")
+    clock = CgroupClock(str(tmp_path))
+
+    assert clock.read() == 987_654_321
+    assert clock.pids() == [12, 13, 14]
+
+
+def test_a_cgroup_is_found_below_the_mount(tmp_path: object) -> None:
+    os.makedirs(f"{tmp_path}/unified/a.slice")
+    cgroup_v2(f"{tmp_path}/unified/a.slice", 5)
+
+    assert CgroupClock("/a.slice", root=str(tmp_path)).read() == 5_000
+
+
+def test_a_cgroup_that_is_not_there_is_wrong_usage(tmp_path: object) -> None:
+    with pytest.raises(InvalidInputError, match=r"no cgroup '/nowhere'"):
+        CgroupClock("/nowhere", root=str(tmp_path))
+    with pytest.raises(InvalidInputError, match="no cgroup"):
+        clock_of(f"cgroup:{tmp_path}")
+
+
+def test_the_own_cgroup_is_the_accounting_one(tmp_path: object) -> None:
+    path = f"{tmp_path}/cgroup"
+    with open(path, "w") as file:
+        file.write("4:memory:/m\n2:cpu,cpuacct:/c\n0::/u\n")
+    assert own_path(path) == "/c"
+    with open(path, "w") as file:
+        file.write("0::/u\n")
+    assert own_path(path) == "/u"
+    with pytest.raises(InvalidInputError, match="in no cgroup"):
+        own_path(f"{tmp_path}/none")
