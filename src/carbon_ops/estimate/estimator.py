@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from carbon_ops.errors import InvalidInputError, ProviderError
+from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.estimate import given, span
 from carbon_ops.estimate.analytical import Model, shares
 from carbon_ops.estimate.engine import METHODS, Method, evaluate
@@ -354,7 +354,10 @@ class CarbonEstimator:
         if self._policy == "static":
             for gap in span.gaps(series):
                 limits = max(gap.start_ns, start_ns), min(gap.end_ns, stop)
-                spare += self._static.series(region, signal, *limits).intervals
+                try:
+                    spare += self._static.series(region, signal, *limits).intervals
+                except UnknownRegionError:  # a zone of the provider's own
+                    spare.append(gap)
         intervals, reason = span.filled(series, self._policy, self._limit, spare)
         return intervals, reason, series.raw_sha256
 

@@ -72,6 +72,19 @@ def test_the_provider_is_asked_a_few_times_whatever_the_rows(
     assert grid.calls <= 4
 
 
+def test_arrays_of_numbers_mean_what_lists_of_them_mean(
+    provider: Callable[..., Any], factor: Callable[..., Any]
+) -> None:
+    estimator = CarbonEstimator("XX", provider([factor(100.0), factor(900.0)], 10**9))
+    starts, ends = [0.75, 2.0, -1.25], [1.5, 2.25, 3.0]
+    lists = estimator.estimate_many(starts, ends, [1.0, 2.0, 3.0])
+    arrays = estimator.estimate_many(
+        np.array(starts), np.array(ends), np.array([1, 2, 3])
+    )
+    assert arrays.marginal.g.tolist() == lists.marginal.g.tolist()
+    assert arrays.marginal.g[0] == pytest.approx((0.25 * 0.1 + 0.5 * 0.9) / 0.75)
+
+
 def test_given_uncertainties_hold_for_their_rows() -> None:
     estimator = CarbonEstimator("DE")
     table = estimator.estimate_many(

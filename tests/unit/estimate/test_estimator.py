@@ -405,6 +405,19 @@ def test_a_hole_fails_with_a_reason_unless_a_policy_fills_it(
     assert made["average"]["reason"] == "basis_mismatch"
 
 
+def test_a_zone_the_tables_do_not_know_has_nothing_to_fall_back_to(
+    provider: Callable[..., Any], factor: Callable[..., Any]
+) -> None:
+    grid = provider([factor(100.0), None])
+    made = checked(
+        CarbonEstimator("CAISO_NORTH", grid, missing="static").estimate_over_span(
+            *DAY, 1.0
+        )
+    )
+    assert made["carbon_gco2e"] is None
+    assert made["reason"] == "not_published"
+
+
 def test_holding_ends_after_the_limit(
     provider: Callable[..., Any], factor: Callable[..., Any]
 ) -> None:
