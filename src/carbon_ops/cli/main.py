@@ -13,9 +13,11 @@ from carbon_ops.errors import CarbonOpsError
 
 # Name of the command: module below carbon_ops.cli that holds it as ``command``.
 COMMANDS = {
+    "calibrate": "calibrate",
     "demo": "demo",
     "doctor": "doctor",
     "estimate": "estimate",
+    "install-governor": "install_governor",
     "intensity": "intensity",
     "ledger": "ledger",
     "monitor": "monitor",
