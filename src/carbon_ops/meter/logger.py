@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.meter import memory, metric, process_tree
+from carbon_ops.meter import baseline, memory, metric, process_tree
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.lanes import Lane, Pool
 from carbon_ops.meter.span import Span, current, new_id
@@ -118,6 +118,7 @@ class EnergyLogger:
         idle_w = _watts("idle_w", chosen("idle_w", idle_w))
         idle_dram_w = _watts("idle_dram_w", chosen("idle_dram_w", None))
         self._baseline = metric.Baseline(idle_w, idle_dram_w)
+        self._calibrated = baseline.stored() if idle_w is None else []
         self._clock = clock_of(chosen("scope", scope))
         self._counter = HostCounter(
             source,
@@ -285,6 +286,13 @@ class EnergyLogger:
         span._lane, account, cpu = span._pool.enter(within, span._kind)
         return Mark(host, wall, cpu, (), account, span._pool.divided_ns)
 
+    def _idle(self, source: str) -> metric.Baseline:
+        """Return the idle power as given, else as calibrated with the same counters."""
+        for idle in self._calibrated:
+            if idle.source == source:
+                return metric.Baseline(idle.cpu_w, idle.dram_w)
+        return self._baseline
+
     def _end_span(
         self,
         span: Span,
@@ -364,7 +372,9 @@ class EnergyLogger:
                 else flags
             ),
         )
-        built = metric.build(task, host, policy=self._policy, baseline=self._baseline)
+        built = metric.build(
+            task, host, policy=self._policy, baseline=self._idle(host.source)
+        )
         record = None
         if self._writer is not None:
             record = self._writer.write(built.metric)

@@ -1,0 +1,148 @@
+"""``carbon-ops calibrate``: the power of this host when nobody uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from math import sqrt
+from statistics import fmean, stdev
+
+import click
+
+from carbon_ops import clock
+from carbon_ops.cli.measurement import REASONS, number
+from carbon_ops.errors import CarbonOpsError, SourceUnavailableError
+from carbon_ops.meter import baseline
+from carbon_ops.meter.counter import HostCounter
+
+IDLE_PERCENT = 3.0  # busier than this is not idle
+SLICES = 10
+
+
+@click.command("calibrate")
+@click.option(
+    "-s",
+    "--seconds",
+    type=click.FloatRange(2, 3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to measure.",
+)
+@click.option("--socket", metavar="PATH", help="The governor's socket.")
+@click.option("--force", is_flag=True, help="Store it although the host was busy.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> int:
+    """Measure the idle power of this host, for the policy "excluded".
+
+    Leave the machine alone meanwhile. With a stored baseline the energy of a task is
+    divided into idle and dynamic; under CARBON_OPS_POLICY=excluded it is billed for the
+    dynamic part alone. The figure is the mean power of packages and DRAM with its
+    standard uncertainty, the scatter between ten slices. It is kept with the date and
+    holds for this host, this kernel and this source of counters only; a model of CPU
+    load cannot be calibrated.
+
+    \b
+    examples:
+      carbon-ops calibrate
+      carbon-ops calibrate --seconds 300
+
+    \b
+    exit status:
+      0  measured and stored
+      1  the host was too busy: nothing was stored
+      2  no counter to measure with, or wrong usage
+    """
+    from carbon_ops import config
+
+    settings = config.load()
+    counter = HostCounter(
+        None,
+        socket or str(settings["socket"].value),
+        powercap_root=str(settings["powercap_root"].value),
+    )
+    try:
+        idle = _measure(counter, seconds, quiet=as_json or not sys.stderr.isatty())
+    finally:
+        counter.close()
+    enough = idle.busy_percent <= IDLE_PERCENT
+    file = None
+    if enough or force:
+        try:
+            file = baseline.save(idle)
+        except OSError as error:
+            raise CarbonOpsError(
+                f"cannot store the baseline: {error.strerror}"
+            ) from error
+    if as_json:
+        facts = {"idle_enough": enough, "limit_percent": IDLE_PERCENT, "stored": file}
+        click.echo(
+            json.dumps(
+                {"schema": "carbon-ops/idle/1", **idle._asdict(), **facts}, indent=2
+            )
+        )
+    else:
+        dram = "not counted" if idle.dram_w is None else f"{number(idle.dram_w)} W"
+        simulated = " (SIMULATED)" if idle.source == "simulated" else ""
+        click.echo(
+            f"idle power: packages {number(idle.cpu_w)} W ± {number(idle.cpu_u_w)} W "
+            f"(k=1), DRAM {dram}, from {idle.source}{simulated}, {idle.seconds:.0f} s"
+        )
+        click.echo(
+            f"the host was {idle.busy_percent:.1f} % busy: "
+            + ("idle enough" if enough else f"not idle (limit {IDLE_PERCENT} %)")
+        )
+        if file is None:
+            click.echo("not stored; stop what runs (carbon-ops top), or use --force")
+        else:
+            click.echo(f"stored in {file}")
+    return 0 if file is not None else 1
+
+
+def _measure(counter: HostCounter, seconds: float, *, quiet: bool) -> baseline.Idle:
+    """Measure in slices that join.
+
+    Raises:
+        SourceUnavailableError: no counter, or it went away.
+    """
+    cpu_w: list[float] = []
+    dram_w: list[float] = []
+    busy_ns = total_ns = 0
+    source = ""
+    mark = counter.mark(None)
+    for turn in range(SLICES):
+        if not quiet:
+            click.echo(f"\rmeasuring {turn * 100 // SLICES:3d} %", err=True, nl=False)
+        time.sleep(seconds / SLICES)
+        end = counter.mark(None)
+        host = counter.since(mark, end.at_ns, settle=True, pid=None)
+        duration = end.at_ns - mark.at_ns
+        if host.cpu is None or host.model_cv is not None or host.busy_ns is None:
+            why = REASONS.get(host.reason or "", host.reason or "unknown")
+            raise SourceUnavailableError(
+                f"no counter to calibrate with: {why}",
+                hint="`carbon-ops doctor` says what is missing and what mends it.",
+            )
+        source = host.source
+        cpu_w.append(host.cpu.total / duration * 1e3)
+        if host.dram is not None:
+            dram_w.append(host.dram.total / duration * 1e3)
+        busy_ns += host.busy_ns
+        total_ns += duration
+        mark = end
+    if not quiet:
+        click.echo("\r\x1b[K", err=True, nl=False)
+    system = os.uname()
+    return baseline.Idle(
+        host=system.nodename,
+        kernel=system.release,
+        source=source,
+        date=clock.rfc3339(clock.wall_ns()),
+        seconds=total_ns / 1e9,
+        cpu_w=fmean(cpu_w),
+        dram_w=fmean(dram_w) if len(dram_w) == SLICES else None,
+        cpu_u_w=stdev(cpu_w) / sqrt(SLICES),
+        busy_percent=100.0 * busy_ns / (total_ns * counter.cpus),
+    )
