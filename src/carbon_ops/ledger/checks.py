@@ -4,8 +4,8 @@ Opens nothing. The canonical form of most lines is proven fast: a quick JSON cod
 reproduce the line, and the line must hold none of the things in which that codec and
 RFC 8785 differ (whole or exponential floats, integers beyond 2**53 - 1, the order of
 names above U+FFFF, depth). Every other line takes the exact way: parsed by the standard
-library, refused where a name occurs twice, written again by
-:func:`carbon_ops.ledger.canonical.dumps`.
+library and written again by :func:`carbon_ops.ledger.canonical.dumps`. Either way a name
+that occurs twice is gone after parsing, and the bytes differ.
 """
 
 from __future__ import annotations
@@ -60,17 +60,6 @@ def odd(line: bytes) -> bool:
     )
 
 
-class _Twice(ValueError):
-    pass
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise _Twice
-    return record
-
-
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
@@ -84,11 +73,8 @@ def read_exact(line: bytes) -> tuple[dict[str, Any], str, str]:
     try:
         value = json.loads(
             line.decode("utf-8"),
-            object_pairs_hook=_members,
             parse_constant=_no_constant,
         )
-    except _Twice:
-        return {}, "E_NOT_CANONICAL", "a name occurs twice"
     except (ValueError, RecursionError) as error:
         return {}, "E_PARSE", f"no JSON: {str(error)[:80]}" if line else "an empty line"
     if not isinstance(value, dict):
