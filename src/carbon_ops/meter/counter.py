@@ -13,7 +13,7 @@ from math import sqrt
 from typing import Literal, NamedTuple, get_args
 
 from carbon_ops.clock import monotonic_ns
-from carbon_ops.errors import GovernorUnavailableError
+from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
 from carbon_ops.meter.local import POWERCAP, LocalCounters, open_local
 from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
@@ -30,6 +30,8 @@ _LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse fo
 
 
 _REASONS = get_args(Reason)
+# What a source may raise; anything else is a mistake in this package.
+_TROUBLE = (CarbonOpsError, OSError, ValueError)
 
 
 class HostMark(NamedTuple):
@@ -118,15 +120,15 @@ class HostCounter:
         try:
             source = self._find()
             return HostMark(began, source.mark(), source.origin, None, None, pin)
-        except GovernorUnavailableError as error:
-            reason = _known(error.reason)
+        except _TROUBLE as error:
+            reason = _known(error)
         local = self._open_local()
         if local is not None:
             try:
                 return HostMark(
                     began, local.mark(), local.origin, reason, host_busy_ns(), pin
                 )
-            except GovernorUnavailableError:
+            except _TROUBLE:
                 pass  # the model is left
         return HostMark(began, None, None, reason, host_busy_ns(), pin)
 
@@ -152,8 +154,8 @@ class HostCounter:
         if mark.sample is not None:
             try:
                 host = self._measured(mark, mark.sample, t1_ns, settle, pin)
-            except GovernorUnavailableError as error:
-                reason = reason or _known(error.reason)
+            except _TROUBLE as error:
+                reason = reason or _known(error)
             else:
                 if not _too_wide(host):
                     return host
@@ -313,6 +315,7 @@ def _too_wide(host: Host) -> bool:
     return (high - low) / 2 / sqrt(3) > modelled.KNOWN_CV * total
 
 
-def _known(reason: str) -> Reason:
-    """Return ``reason`` if the metric has a word for it, else ``protocol``."""
-    return reason if reason in _REASONS else "protocol"  # type: ignore[return-value]
+def _known(error: Exception) -> Reason:
+    """Return the metric's word for ``error``: ``protocol`` for what nobody foresaw."""
+    reason: Reason = getattr(error, "reason", "protocol")
+    return reason if reason in _REASONS else "protocol"

