@@ -8,10 +8,13 @@ finding that is not as good as it can be has a reason, and a command if one mend
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from carbon_ops.cli import facts
+from carbon_ops.config import Setting
+from carbon_ops.errors import CarbonOpsError
+from carbon_ops.meter.baseline import Idle
 from carbon_ops.sources.modelled import CpuModel
 
 State = Literal["measured", "modelled", "available", "unavailable"]
@@ -306,13 +309,46 @@ def live(installed: bool, tokens: Sequence[str]) -> Finding:
     return Finding(name, "available", detail)
 
 
+def idle(found: Sequence[Idle]) -> Finding:
+    """Return whether idle power is known, which the policy "excluded" needs."""
+    name = "idle baseline"
+    if not found:
+        return Finding(
+            name,
+            "unavailable",
+            "not measured",
+            "nobody calibrated this host with this kernel; tasks carry their share of "
+            "idle",
+            "carbon-ops calibrate",
+        )
+    newest = found[0]
+    return Finding(
+        name,
+        "available",
+        f"{newest.cpu_w:.3g} W of {newest.source}, {newest.date[:10]}, "
+        f"{newest.busy_percent:.1f} % busy",
+    )
+
+
+def settings(found: Mapping[str, Setting]) -> Finding:
+    """Return what is set, and where; a file that cannot be used fails the check."""
+    chosen = [
+        f"{name}={one.value} ({one.origin})"
+        for name, one in found.items()
+        if one.origin != "default"
+    ]
+    return Finding("settings", "available", ", ".join(chosen) or "all defaults")
+
+
 def failed(component: str, error: BaseException) -> Finding:
     """Return the finding for a component whose check itself failed."""
+    ours = isinstance(error, CarbonOpsError)
     return Finding(
         component,
         "unavailable",
-        "could not be checked",
-        f"{type(error).__name__}: {error}",
+        "not usable" if ours else "could not be checked",
+        str(error) if ours else f"{type(error).__name__}: {error}",
+        error.hint or None if isinstance(error, CarbonOpsError) else None,
         broken=True,
     )
 

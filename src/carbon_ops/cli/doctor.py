@@ -31,7 +31,13 @@ T = TypeVar("T")
     is_flag=True,
     help="Exit with 1 unless CPU energy is measured and nothing is broken.",
 )
-def command(socket: str | None, as_json: bool, strict: bool) -> int:
+@click.option(
+    "--config",
+    "show_config",
+    is_flag=True,
+    help="Show each setting and where its value comes from, and nothing else.",
+)
+def command(socket: str | None, as_json: bool, strict: bool, show_config: bool) -> int:
     """Say what is measured on this machine, what is modelled, and what is missing.
 
     "measured" comes from a counter, "modelled" from CPU load or a simulated counter,
@@ -43,13 +49,17 @@ def command(socket: str | None, as_json: bool, strict: bool) -> int:
       carbon-ops doctor
       carbon-ops doctor --json | python -m json.tool
       carbon-ops doctor --strict && ./measure-everything.sh
+      carbon-ops doctor --config
 
     \b
     exit status:
       0  the report was printed
       1  --strict: CPU energy is not measured, or something here is broken
-      2  wrong usage
+      2  wrong usage; --config: a setting cannot be used
     """
+    if show_config:
+        _print_config(as_json=as_json)
+        return 0
     host = facts.host()
     findings = examine(host, socket)
     if as_json:
@@ -61,6 +71,11 @@ def command(socket: str | None, as_json: bool, strict: bool) -> int:
 
 def examine(host: facts.Host, socket: str | None) -> list[Finding]:
     """Look at every component; a look that fails is a finding too."""
+    from carbon_ops import config
+    from carbon_ops.meter import baseline
+
+    if socket is None:  # a setting that cannot be used is a finding of its own below
+        socket = _or(lambda: str(config.load()["socket"].value), lambda _: None)
     governor = _or(
         lambda: facts.governor(socket),
         lambda error: facts.Governor(str(socket), "protocol", str(error)),
@@ -84,6 +99,8 @@ def examine(host: facts.Host, socket: str | None) -> list[Finding]:
         ("energy filtering", lambda: diagnosis.filtering(governor)),
         ("msr module", lambda: diagnosis.msr(host, facts.msr())),
         ("ledger signing", lambda: diagnosis.signing(facts.signing())),
+        ("idle baseline", lambda: diagnosis.idle(baseline.stored())),
+        ("settings", lambda: diagnosis.settings(config.load())),
         ("live providers", lambda: diagnosis.live(*facts.live())),
     ]
     findings = []
@@ -98,6 +115,28 @@ def _or(look: Callable[[], T], otherwise: Callable[[Exception], T]) -> T:
         return look()
     except Exception as error:  # noqa: BLE001
         return otherwise(error)
+
+
+def _print_config(*, as_json: bool) -> None:
+    """Print every setting with its origin; an unusable one raises ConfigError."""
+    from carbon_ops import config
+
+    settings = config.load()
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "schema": "carbon-ops/settings/1",
+                    "settings": {n: one._asdict() for n, one in settings.items()},
+                },
+                indent=2,
+            )
+        )
+        return
+    for name, setting in settings.items():
+        value = "-" if setting.value is None else str(setting.value)
+        click.echo(f"{name:<14} {value:<28} {setting.origin}")
+        click.echo(f"{'':<14} {config.KEYS[name].help}")
 
 
 def _print(host: facts.Host, findings: list[Finding]) -> None:
