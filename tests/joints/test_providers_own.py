@@ -109,6 +109,62 @@ def test_a_percentile_or_any_other_unit_is_refused(
         assert "lbs_co2_per_mwh" in str(error.value)
 
 
+def test_another_signal_than_was_asked_for_is_refused(cache: Cache) -> None:
+    with FakeWattTime("u", "p") as server:
+        assert isinstance(server, FakeWattTime)
+        server.signal_told = "co2_aoer"
+        provider = WattTime(user="u", password="p", base_url=server.url, cache=cache)
+        with closing(provider), pytest.raises(ProviderError, match="co2_moer"):
+            provider.series("DE", "marginal", START_S * NS, START_S * NS)
+
+
+@pytest.mark.parametrize(
+    "told", [{"temporalGranularity": "daily"}, {"emissionFactorType": "direct"}]
+)
+def test_a_reply_on_another_basis_or_grid_of_time_is_refused(
+    cache: Cache, told: dict[str, str]
+) -> None:
+    row = {"zone": "DE", "carbonIntensity": 1, "datetime": "2025-03-30T00:00:00.000Z"}
+    with FakeElectricityMaps("k") as server:
+        server.faults = [Answer(200, {"data": [row | told]} | told)]
+        provider = ElectricityMaps(key="k", base_url=server.url, cache=cache)
+        with closing(provider), pytest.raises(ProviderError):
+            provider.series("DE", "average", START_S * NS, START_S * NS)
+
+
+@pytest.mark.parametrize(
+    ("times", "values"),
+    [
+        ([0, 60], [1, 2]),  # minutes
+        ([0, 900], [1]),  # a value is missing
+        ([900, 0], [1, 2]),
+        ([0, 0], [1, 2]),
+        (["0", "900"], [1, 2]),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    cache: Cache, times: list[object], values: list[object]
+) -> None:
+    with FakeEnergyCharts() as server:
+        server.faults = [Answer(200, {"unix_seconds": times, "co2eq": values})]
+        provider = EnergyCharts(base_url=server.url, cache=cache)
+        with closing(provider), pytest.raises(ProviderError):
+            provider.series("DE", "average", START_S * NS, START_S * NS)
+
+
+def test_a_slot_that_is_no_half_hour_is_refused(cache: Cache) -> None:
+    slot = {
+        "from": "2025-03-30T00:00Z",
+        "to": "2025-03-30T12:00Z",
+        "intensity": {"forecast": 1, "actual": 1},
+    }
+    with FakeUk() as server:
+        server.faults = [Answer(200, {"data": [slot]})]
+        provider = UkCarbonIntensity(base_url=server.url, cache=cache)
+        with closing(provider), pytest.raises(ProviderError):
+            provider.series("GB", "average", START_S * NS, START_S * NS)
+
+
 def test_pounds_per_megawatt_hour_become_grams_per_kilowatt_hour(cache: Cache) -> None:
     with FakeWattTime("u", "p") as server:
         server.faults = [

@@ -218,7 +218,8 @@ class FakeWattTime(FakeServer):
 
     A token dies after ``token_life`` requests, so that it expires in the middle of a run
     without anybody waiting 30 minutes. ``end`` is included. History lags by ten minutes;
-    a forecast begins at this server's now. ``units`` can be set to ``percentile``.
+    a forecast begins at this server's now. ``units``, ``region_told`` and
+    ``signal_told`` make it answer something else than was asked.
     """
 
     regions: ClassVar[tuple[str, ...]] = ("CAISO_NORTH", "DE")
@@ -231,6 +232,7 @@ class FakeWattTime(FakeServer):
         self.token_life = 1_000_000
         self.units = "lbs_co2_per_mwh"
         self.region_told: str | None = None
+        self.signal_told = "co2_moer"
         super().__init__()
 
     def answer(self, seen: Seen) -> Answer:
@@ -260,7 +262,7 @@ class FakeWattTime(FakeServer):
             "data_point_period_seconds": 300,
             "region": self.region_told or region,
             "warnings": [],
-            "signal_type": "co2_moer",
+            "signal_type": self.signal_told,
             "model": {"date": "2023-03-01"},
             "units": self.units,
         }
