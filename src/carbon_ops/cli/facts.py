@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from carbon_ops.sources.modelled import CpuModel
 
 GROUP = "carbon-users"
-TOKENS = ("ELECTRICITYMAPS_TOKEN", "WATTTIME_USER", "WATTTIME_PASSWORD")
+TOKENS = (
+    "CARBON_OPS_ELECTRICITYMAPS_KEY",
+    "CARBON_OPS_WATTTIME_USER",
+    "CARBON_OPS_WATTTIME_PASSWORD",
+)
 
 
 class Host(NamedTuple):
