@@ -95,11 +95,11 @@ class Cumulants(NamedTuple):
 
     @property
     def skewness(self) -> float:
-        return self.k3 / self.k2**1.5 if self.k2 > 0.0 else 0.0
+        return self.k3 / self.k2 / self.sd if self.k2 > 0.0 else 0.0
 
     @property
     def excess_kurtosis(self) -> float:
-        return self.k4 / (self.k2 * self.k2) if self.k2 > 0.0 else 0.0
+        return self.k4 / self.k2 / self.k2 if self.k2 > 0.0 else 0.0
 
 
 class Result(NamedTuple):

@@ -18,6 +18,7 @@ from carbon_ops.units import NS_PER_S
 _HOUR_NS = 3_600 * NS_PER_S
 # A grid factor above this is a slip of units: brown coal at its worst is about 1,500.
 MAX_G_PER_KWH = 5_000.0
+TINY_WH = 1e-250  # below, shares of the energy lose digits: weigh by time alone
 # Correlation of a forecast's errors from one hour to the next: they fade over about half
 # a day, because weather and outages do. An assumption, not a measurement.
 FORECAST_RHO = 0.9
@@ -169,7 +170,7 @@ def factor(
         Piece(left, right, part, one, flag)
         for (left, right, one, flag), part in zip(kept, parts, strict=True)
     )
-    weights = parts if energy_wh > 0.0 else [float(d) for d in durations]
+    weights = parts if energy_wh > TINY_WH else [float(d) for d in durations]
     mean, common, residual = weighted(pieces, weights)
     found = [f for p in pieces for f in (*p.intensity.flags, p.flag) if f]
     return Factor(mean, common, residual, pieces, tuple(dict.fromkeys(found)))
