@@ -476,6 +476,36 @@ def test_values_that_may_still_be_revised_are_not_kept_for_good(
         assert len(server.seen) == 3
 
 
+def test_offline_a_reply_is_used_however_old_it_is(tmp_path: Path) -> None:
+    class Impatient(ElectricityMaps):
+        publish_s = 0.0
+
+    now = int(time.time())
+    folder = str(tmp_path / "cache")
+    with FakeElectricityMaps("k") as server:
+        found = []
+        for cache in (Cache(folder), Cache(folder, offline=True)):
+            provider = Impatient(key="k", base_url=server.url, cache=cache)
+            with closing(provider):
+                found.append(provider.series("DE", "average", now * NS, now * NS))
+
+        assert found[0] == found[1]
+        assert len(server.seen) == 1
+
+
+def test_the_newest_hours_are_estimated_and_say_so(cache: Cache) -> None:
+    now = int(time.time())
+    with FakeElectricityMaps("k") as server:
+        provider = ElectricityMaps(key="k", base_url=server.url, cache=cache)
+        with closing(provider):
+            series = provider.series("DE", "average", (now - 8 * HOUR_S) * NS, now * NS)
+
+    estimated = [i.intensity.is_estimated for i in series.intervals if i.intensity]
+    assert len(estimated) == len(series.intervals)
+    assert not any(estimated[:6])
+    assert estimated[-1]
+
+
 def test_the_cache_names_no_secret_and_belongs_to_its_owner(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     with FakeElectricityMaps("s3cret") as server:

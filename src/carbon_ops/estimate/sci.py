@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbon_ops.data.facility import embodied_in
 from carbon_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from carbon_ops.estimate.record import CarbonRecord
 
 YEAR_S = 365 * 86_400.0  # the standard's own example counts 35,040 h in four years
 LIFETIME_YEARS, LIFETIME_CV = 4.0, 0.25  # servers are kept 3 to 6 years
@@ -160,6 +163,33 @@ def score(
         result["value"] = (side["g"] + made["g"]) / units
         result["u"] = (side["sd"] ** 2 + made["u_g"] ** 2) ** 0.5 / units
     return result
+
+
+def with_score(
+    record: CarbonRecord,
+    *,
+    units: float,
+    functional_unit: str,
+    boundary: str,
+    signal: str = "average",
+) -> CarbonRecord:
+    """Return the record with its ``sci`` filled in, from its own embodied carbon.
+
+    Raises:
+        InvalidInputError: see :func:`score`.
+    """
+    from dataclasses import replace
+
+    plain = record.to_dict()
+    result = score(
+        plain,
+        plain["embodied"],
+        units=units,
+        functional_unit=functional_unit,
+        boundary=boundary,
+        signal=signal,
+    )
+    return replace(record, sci=result)
 
 
 def _positive(name: str, value: object, *, zero: bool = False) -> float:

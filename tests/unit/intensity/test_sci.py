@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.estimate.sci import embodied, score
+from carbon_ops.estimate.estimator import CarbonEstimator
+from carbon_ops.estimate.sci import embodied, score, with_score
 
 
 def record(gas: str = "CO2e", basis: str = "lifecycle") -> dict[str, Any]:
@@ -89,6 +90,20 @@ def test_no_operational_carbon_has_no_score() -> None:
     estimate["average"].update(g=None, sd=None, reason="no_energy")
 
     assert scored(estimate, None)["reason"] == "no_energy"
+
+
+def test_a_record_carries_its_score_and_stays_the_same_otherwise() -> None:
+    estimator = CarbonEstimator("DE", embodied=embodied("server"))
+    plain = estimator.estimate_over_span(0, 3600, 120.0)
+
+    full = with_score(plain, units=10, functional_unit="epoch", boundary="one server")
+
+    before, after = plain.to_dict(), full.to_dict()
+    score_, none = after.pop("sci"), before.pop("sci")
+    assert (none, after) == (None, before)
+    grams = before["average"]["g"] + before["embodied"]["g"]
+    assert score_["value"] == pytest.approx(grams / 10)
+    assert score_["unit"] == "gCO2e per epoch"
 
 
 @pytest.mark.parametrize("units", [0, -1, math.nan, math.inf, "3", True, None])
