@@ -17,7 +17,7 @@ import pytest
 from carbon_ops.errors import GovernorUnavailableError
 from carbon_ops.governor import links
 from carbon_ops.governor.client import GovernorClient, default_socket_path
-from carbon_ops.governor.ring import RingReader, RingWriter, pack_sample
+from carbon_ops.governor.ring import RingReader, RingWriter
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 from carbon_ops.testing.governor import GovernorProcess
 
@@ -161,6 +161,7 @@ def hand_made(slots: int, count: int) -> tuple[RingWriter, GovernorClient, int]:
     layout = Layout("i" * 32, "b", "simulated", STEP, (ZONE,), None, 0)
     writer = RingWriter(layout, slots=slots)
     client = GovernorClient("/nonexistent")
+    assert writer.fd is not None
     client._link = links.RingLink(RingReader(os.dup(writer.fd)), 0)
     first = time.monotonic_ns() - (count - 1) * STEP
     for sequence in range(1, count + 1):
@@ -171,7 +172,7 @@ def hand_made(slots: int, count: int) -> tuple[RingWriter, GovernorClient, int]:
 def write(writer: RingWriter, sequence: int, when: int, wall: int = 0) -> None:
     totals = ZoneTotals(sequence * 1_000_000, 0, 0, 0, 0, 0, True)
     sample = Sample(sequence, when, 1, when, when + wall, 0, 0, 0, (totals,))
-    writer.write(sequence, pack_sample(sample))
+    writer.write(sample)
 
 
 def test_a_span_longer_than_the_ring_starts_at_its_mark() -> None:

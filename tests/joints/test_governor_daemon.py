@@ -155,6 +155,15 @@ def test_only_owner_and_group_may_connect(governor: GovernorProcess) -> None:
     assert found.st_gid == os.getegid()
 
 
+def test_it_serves_without_any_capability(governor: GovernorProcess) -> None:
+    with open(f"/proc/{governor.running.pid}/status") as file:
+        status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+
+    for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert status["NoNewPrivs"].strip() == "1"
+
+
 def test_it_serves_counters_of_any_root(tmp_path: Any) -> None:
     fake = server(str(tmp_path))
     with GovernorProcess("--powercap-root", fake.root) as governor:

@@ -247,13 +247,16 @@ def drop_capabilities() -> bool:
 
     Kept descriptors stay readable: sysfs and the msr driver check at open. A root
     process stays the owner of root's files, which is enough to remove the socket.
+    What start-up left unused goes back to the kernel on the way, most of a megabyte.
     """
-    import ctypes
-
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-    except OSError:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+    except (ImportError, OSError, MemoryError):  # MemoryError: no executable memory
         return False
+    if hasattr(libc, "malloc_trim"):  # glibc
+        libc.malloc_trim(0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)()

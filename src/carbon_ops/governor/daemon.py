@@ -54,7 +54,8 @@ def _serve(options: Options) -> int:
     sampler = _sampler(options)
     try:
         listener = access.listen(options.socket, _group(options))
-        access.drop_capabilities()
+        if not access.drop_capabilities():
+            _say("could not give up its capabilities; going on with them")
         while True:
             server = Server(
                 listener,

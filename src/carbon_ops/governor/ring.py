@@ -28,7 +28,6 @@ import fcntl
 import mmap
 import os
 import struct
-from collections import deque
 from collections.abc import Sequence
 from struct import Struct
 from typing import cast, overload
@@ -169,29 +168,6 @@ def pack_sample(sample: Sample) -> bytes:
     return body + _CRC.pack(crc32(body))
 
 
-class History(Sequence[Sample]):
-    """The last samples, oldest first, kept packed: a quarter of the memory."""
-
-    def __init__(self, length: int = SLOTS) -> None:
-        self._slots: deque[bytes] = deque(maxlen=length)
-
-    def append(self, slot: bytes) -> None:
-        """Add a packed sample; the oldest goes when there are too many."""
-        self._slots.append(slot)
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return _unpack(self._slots[index])
-
-
 def unpack_sample(slot: bytes) -> Sample | None:
     """Return the sample in ``slot``, or None if it was being written."""
     end = len(slot) - 8
@@ -209,30 +185,21 @@ def _unpack(slot: bytes) -> Sample:
 # --- the two ends -------------------------------------------------------------------
 
 
-class RingWriter:
-    """The governor's end. :attr:`fd` may be handed to anybody once the ring is made."""
+class RingWriter(Sequence[Sample]):
+    """The governor's end, and its only memory of the past: oldest first, when read.
+
+    :attr:`fd` may be handed to anybody. It is None where the kernel has no memfd or
+    cannot seal it; the memory is then this process's own.
+    """
 
     def __init__(self, layout: Layout, slots: int = SLOTS) -> None:
-        """Make and seal the memory.
-
-        Raises:
-            OSError: the kernel has no memfd or cannot seal it; do without a ring then.
-        """
         text = pack_layout(layout)
         head = -(-(_LAYOUT + 8 + len(text)) // _PAGE) * _PAGE
         self._slot = _FIXED.size + _ZONE.size * len(layout.zones) + _CRC.size
         self._slots, self._head = slots, head
         self.size = -(-(head + slots * self._slot) // _PAGE) * _PAGE
-        self.fd = os.memfd_create(
-            "carbon-ops-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-        )
-        try:
-            os.ftruncate(self.fd, self.size)
-            self._map = mmap.mmap(self.fd, self.size)
-            fcntl.fcntl(self.fd, _ADD_SEALS, SEALS)
-        except OSError:
-            os.close(self.fd)
-            raise
+        self.fd, self._map = _sealed(self.size)
+        self._newest = 0
         _HEADER.pack_into(
             self._map, 0, MAGIC, head, self._slot, slots, len(layout.zones)
         )
@@ -240,17 +207,53 @@ class RingWriter:
         _TEXT.pack_into(self._map, _LAYOUT, len(text), crc32(text))
         self._map[_LAYOUT + 8 : _LAYOUT + 8 + len(text)] = text
 
-    def write(self, sequence: int, slot: bytes) -> None:
-        """Put a packed sample where the oldest one was."""
+    def write(self, sample: Sample) -> None:
+        """Put ``sample``, the next in sequence, where the oldest one was."""
+        at = self._head + sample.sequence % self._slots * self._slot
+        self._map[at : at + self._slot] = pack_sample(sample)
+        self._newest = sample.sequence
+        _U64.pack_into(self._map, _NEWEST, sample.sequence)
+
+    def __len__(self) -> int:
+        return min(self._newest, self._slots)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        kept = range(self._newest - len(self) + 1, self._newest + 1)
+        if isinstance(index, slice):
+            return [self._read(sequence) for sequence in kept[index]]
+        return self._read(kept[index])
+
+    def _read(self, sequence: int) -> Sample:
         at = self._head + sequence % self._slots * self._slot
-        self._map[at : at + self._slot] = slot
-        _U64.pack_into(self._map, _NEWEST, sequence)
+        return _unpack(self._map[at : at + self._slot])
 
     def close(self) -> None:
         """Tell the readers that nothing will follow, and let go of the memory."""
+        if self._map.closed:
+            return
         _U64.pack_into(self._map, _CLOSED, 1)
         self._map.close()
-        os.close(self.fd)
+        if self.fd is not None:
+            os.close(self.fd)
+
+
+def _sealed(size: int) -> tuple[int | None, mmap.mmap]:
+    """Return memory that others may be given to read, or without descriptor."""
+    fd = None
+    try:
+        fd = os.memfd_create("carbon-ops-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(fd, size)
+        memory = mmap.mmap(fd, size)
+        fcntl.fcntl(fd, _ADD_SEALS, SEALS)
+    except OSError:
+        if fd is not None:
+            os.close(fd)
+        return None, mmap.mmap(-1, size)
+    return fd, memory
 
 
 class RingReader:

@@ -10,7 +10,7 @@ import os
 from time import CLOCK_BOOTTIME, clock_gettime_ns, monotonic_ns, time_ns
 
 from carbon_ops.counters.accumulator import Bank
-from carbon_ops.governor.ring import History, pack_sample
+from carbon_ops.governor.ring import RingWriter
 from carbon_ops.model import Layout, Sample
 from carbon_ops.sources.host import HostClock, boot_id
 
@@ -68,8 +68,7 @@ class Sampler:
             filtered=source.filtered,
             started_wall_ns=time_ns(),
         )
-        self.samples = History()
-        self.slot = b""  # the newest sample, packed
+        self.samples = RingWriter(self.layout)  # the last 600, oldest first
         self.schedule = Schedule(monotonic_ns(), interval_ns)
         self._bank = Bank(source.zones)
         self._host = HostClock()
@@ -98,11 +97,11 @@ class Sampler:
             self.schedule.missed,
             self._bank.step(ticks, start, boottime, read_ns),
         )
-        self.slot = pack_sample(sample)
-        self.samples.append(self.slot)
+        self.samples.write(sample)
         return sample
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Tell readers that it is over and let go of the descriptors."""
+        self.samples.close()
         self._host.close()
         self.source.close()

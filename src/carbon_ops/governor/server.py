@@ -19,7 +19,6 @@ from carbon_ops.errors import OutOfWindowError
 from carbon_ops.governor import protocol
 from carbon_ops.governor.access import notify, peer_uid
 from carbon_ops.governor.protocol import ErrorReply, ProtocolError, Request
-from carbon_ops.governor.ring import RingWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,11 +64,11 @@ class Server:
         stopping: Sequence[int],
         watchdog_ns: int | None = None,
     ) -> None:
-        """Publish the sampler's first sample.
+        """Get ready; the sampler has taken its first sample.
 
         Args:
             listener: Where clients come in.
-            sampler: What to serve, one sample old; closed with the server.
+            sampler: What to serve; closed with the server.
             wakeup: Readable when a signal has come.
             stopping: Filled by the signal handlers; :meth:`run` then returns.
             watchdog_ns: Time between two signs of life to the service manager [ns].
@@ -89,12 +88,7 @@ class Server:
         self._epoll = epoll()
         self._epoll.register(self._listener, EPOLLIN)
         self._epoll.register(wakeup, EPOLLIN)
-        try:
-            self._ring: RingWriter | None = RingWriter(sampler.layout)
-        except OSError:  # no memfd or no sealing: ``map`` is unsupported then
-            self._ring = None
         self._rescan_ns = monotonic_ns() + RESCAN_NS
-        self._publish(sampler.samples[-1])
 
     def run(self) -> None:
         """Serve until told to stop or until the zones change."""
@@ -124,8 +118,6 @@ class Server:
         for client in list(self._clients.values()):
             self._drop(client)
         self._epoll.close()
-        if self._ring is not None:
-            self._ring.close()
         self.sampler.close()
 
     # --- sampling -------------------------------------------------------------------
@@ -133,7 +125,7 @@ class Server:
     def tick(self) -> None:
         """Take a sample and publish it; once in a while look after everything else."""
         sample = self.sampler.take()
-        self._publish(sample)
+        self._snapshot = b""
         now = sample.monotonic_ns
         if sample.sequence % CHECK_TICKS == 0:
             if now >= self._rescan_ns or not all(z.fresh for z in sample.totals):
@@ -146,11 +138,6 @@ class Server:
         if self._watchdog_ns and now - self._alive_ns >= self._watchdog_ns:
             self._alive_ns = now
             notify("WATCHDOG=1")
-
-    def _publish(self, sample: Sample) -> None:
-        if self._ring is not None:
-            self._ring.write(sample.sequence, self.sampler.slot)
-        self._snapshot = b""
 
     # --- clients --------------------------------------------------------------------
 
@@ -273,7 +260,7 @@ class Server:
                     carbon_ops.__version__,
                     monotonic_ns(),
                     len(self.sampler.samples),
-                    self._ring is not None,
+                    self.sampler.samples.fd is not None,
                 )
             )
         if request.op == "map":
@@ -318,14 +305,15 @@ class Server:
 
     def _hand_out(self, client: _Client) -> bytes:
         """Send the ring's descriptor, then return the line that follows it."""
-        if self._ring is None:
+        ring = self.sampler.samples
+        if ring.fd is None:
             raise ProtocolError("unsupported", "this kernel cannot seal shared memory")
         if client.mapped:
             raise ProtocolError("invalid_request", "the ring was handed out already")
         reply = protocol.encode_reply(
-            protocol.MapReply(self.sampler.layout.instance_id, self._ring.size)
+            protocol.MapReply(self.sampler.layout.instance_id, ring.size)
         )
-        rights = array("i", [self._ring.fd])
+        rights = array("i", [ring.fd])
         client.socket.sendmsg(
             [reply[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
         )

@@ -15,7 +15,6 @@ from carbon_ops.governor.ring import (
     RingError,
     RingReader,
     RingWriter,
-    pack_sample,
 )
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 
@@ -30,8 +29,9 @@ def sample(sequence: int, monotonic_ns: int | None = None) -> Sample:
     return Sample(sequence, when, 1, when, when, when, 0, 0, totals)
 
 
-def put(writer: RingWriter, value: Sample) -> None:
-    writer.write(value.sequence, pack_sample(value))
+def held(writer: RingWriter) -> int:
+    assert writer.fd is not None
+    return writer.fd
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def writer() -> Iterator[RingWriter]:
 
 @pytest.fixture
 def reader(writer: RingWriter) -> RingReader:
-    return RingReader(os.dup(writer.fd))
+    return RingReader(os.dup(held(writer)))
 
 
 def fill(writer: RingWriter, count: int) -> None:
     for sequence in range(1, count + 1):
-        put(writer, sample(sequence))
+        writer.write(sample(sequence))
 
 
 def test_a_reader_sees_the_layout_and_the_newest_sample(
@@ -84,7 +84,7 @@ def test_every_instant_is_found_between_its_neighbours(
 ) -> None:
     times = [0, 1_000, 1_100, 1_200, 1_900, 1_950, 2_000, 2_600, 2_700]  # some missed
     for sequence in range(1, 9):
-        put(writer, sample(sequence, times[sequence]))
+        writer.write(sample(sequence, times[sequence]))
 
     for t in range(times[2], 2_700):
         left, right = reader.around(t)
@@ -106,7 +106,7 @@ def test_a_lone_sample_is_all_there_is(writer: RingWriter, reader: RingReader) -
 
 def test_a_reader_hears_the_writer_stop(writer: RingWriter) -> None:
     other = RingWriter(LAYOUT, slots=8)
-    reader = RingReader(os.dup(other.fd))
+    reader = RingReader(os.dup(held(other)))
     assert not reader.closed
 
     other.close()
@@ -121,10 +121,10 @@ def test_a_half_written_slot_is_never_returned(
 
     def write() -> None:
         for sequence in range(1, 20_000):
-            put(writer, sample(sequence))
+            writer.write(sample(sequence))
         done.set()
 
-    put(writer, sample(1))
+    writer.write(sample(1))
     thread = threading.Thread(target=write)
     thread.start()
     seen = 0
@@ -141,16 +141,16 @@ def test_a_half_written_slot_is_never_returned(
 
 def test_nobody_can_write_or_resize_what_is_handed_out(writer: RingWriter) -> None:
     with pytest.raises(PermissionError):
-        os.write(writer.fd, b"x")
+        os.write(held(writer), b"x")
     with pytest.raises(PermissionError):
-        mmap.mmap(writer.fd, writer.size)
+        mmap.mmap(held(writer), writer.size)
     with pytest.raises(PermissionError):
-        os.ftruncate(writer.fd, 0)
+        os.ftruncate(held(writer), 0)
     with pytest.raises(PermissionError):
-        os.ftruncate(writer.fd, writer.size * 2)
+        os.ftruncate(held(writer), writer.size * 2)
     with pytest.raises(PermissionError):
-        fcntl.fcntl(writer.fd, 1033, 0x08)  # no further seal, no way back either
-    reopened = os.open(f"/proc/self/fd/{writer.fd}", os.O_RDWR)
+        fcntl.fcntl(held(writer), 1033, 0x08)  # no further seal, no way back either
+    reopened = os.open(f"/proc/self/fd/{held(writer)}", os.O_RDWR)
     try:
         with pytest.raises(PermissionError):
             os.write(reopened, b"x")
@@ -162,7 +162,7 @@ def test_nobody_can_write_or_resize_what_is_handed_out(writer: RingWriter) -> No
 
 def copied(writer: RingWriter, seals: int, change: bytes = b"", at: int = 0) -> int:
     """Return a descriptor of other memory with the same content but for ``change``."""
-    content = bytearray(os.pread(writer.fd, writer.size, 0))
+    content = bytearray(os.pread(held(writer), writer.size, 0))
     content[at : at + len(change)] = change
     fd = os.memfd_create("copy", os.MFD_ALLOW_SEALING)
     os.write(fd, content)
@@ -199,6 +199,17 @@ def test_memory_of_another_shape_is_refused(
 ) -> None:
     with pytest.raises(RingError):
         RingReader(copied(writer, 0x17, change, at))
+
+
+def test_the_writer_remembers_what_it_wrote(writer: RingWriter) -> None:
+    assert len(writer) == 0
+    fill(writer, 5)
+    assert list(writer) == [sample(n) for n in range(1, 6)]
+    fill(writer, 21)
+    assert list(writer) == writer[:] == [sample(n) for n in range(14, 22)]
+    assert writer[-1] == sample(21)
+    with pytest.raises(IndexError):
+        writer[8]
 
 
 def test_other_descriptors_are_refused(tmp_path: object) -> None:
