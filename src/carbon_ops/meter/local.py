@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from _thread import RLock
 
-from carbon_ops.counters import timeline
 from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
 from carbon_ops.model import Origin, Sample
 
@@ -56,6 +55,8 @@ class LocalCounters:
         share no energy; else the counters are read now. Nothing needs to settle.
         """
         del t0_ns, settle
+        from carbon_ops.counters import timeline
+
         now = None
         with self._lock:
             for sample in reversed(self._sampler.samples):

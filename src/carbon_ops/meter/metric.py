@@ -27,6 +27,7 @@ from carbon_ops.units import joules, seconds, watt_hours
 # Packages: Khan et al. 2018, "RAPL in Action"; DRAM: Desrochers et al. 2016.
 PACKAGE_CV = 0.03
 DRAM_CV = 0.10
+MAX_EXACT = 2**53 - 1  # RFC 8785, 3.2.2.3: what a double holds exactly
 SHORT_NS = 300_000_000  # below three samples a single span says little by itself
 
 
@@ -378,19 +379,24 @@ def plain(value: object, depth: int = 8) -> Any:
     """Return ``value`` as plain JSON: what isn't, becomes text.
 
     NaN and the infinities become text too, because JSON has no word for them and null
-    would say that nothing was given. Scalars of numpy and torch give their number.
+    would say that nothing was given; so do integers past 2**53, which not every reader
+    keeps. Scalars of numpy and torch give their number.
     """
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value) if abs(value) <= MAX_EXACT else str(int(value))
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
-        return value if isfinite(value) else str(value)
+        return float(value) if isfinite(value) else str(float(value))
     if depth > 0 and isinstance(value, dict):
-        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+        return {plain(str(key)): plain(item, depth - 1) for key, item in value.items()}
     if depth > 0 and isinstance(value, (list, tuple)):
         return [plain(item, depth - 1) for item in value]
     try:
         if getattr(value, "ndim", None) == 0:
             return plain(value.item(), 0)  # type: ignore[attr-defined]
-        return str(value)
+        return plain(str(value))
     except Exception:  # noqa: BLE001 - the caller's own code must not stop us
         return f"<{type(value).__name__}>"

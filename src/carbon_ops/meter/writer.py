@@ -14,8 +14,9 @@ from _thread import RLock
 from typing import Any
 
 from carbon_ops.clock import monotonic_ns
-from carbon_ops.errors import CarbonOpsError
+from carbon_ops.errors import CarbonOpsError, InvalidInputError
 from carbon_ops.log import log
+from carbon_ops.meter.metric import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ class Writer:
             from carbon_ops.ledger.store import Ledger as Store
 
             path = os.fspath(ledger)
-            self._ledger = (
-                Store.open(path) if os.path.exists(path) else Store.init(path)
-            )
+            self._ledger = Store.open_or_init(path)
             self._ours = True
         else:
             self._ledger = ledger
@@ -77,7 +76,8 @@ class Writer:
             log().warning("no estimate for span %s: %s", metric["span_id"], error)
         if self._ledger is None:
             return record
-        records: list[dict[str, Any]] = [{"type": "energy_metric", **metric}]
+        # A copy: the caller may change what it was given before it is written.
+        records: list[dict[str, Any]] = [{"type": "energy_metric", **plain(metric)}]
         if record is not None:
             records.append(
                 {
@@ -121,7 +121,10 @@ class Writer:
             return
         self._written_ns = monotonic_ns()
         try:
-            self._ledger.append_many(self._waiting)
+            try:
+                self._ledger.append_many(self._waiting)
+            except InvalidInputError:
+                self._write_singly(self._ledger)
             self._ledger.flush()
         except (CarbonOpsError, OSError) as error:
             log().error("%d records not written: %s", len(self._waiting), error)
@@ -130,3 +133,13 @@ class Writer:
             del self._waiting[:excess]
             return
         self._waiting = []
+
+    def _write_singly(self, ledger: Ledger) -> None:
+        """Write all but what the ledger will never take, so that it stops nothing else."""
+        while self._waiting:
+            try:
+                ledger.append(self._waiting[0])
+            except InvalidInputError as error:
+                self.lost += 1
+                log().error("a record cannot be written: %s", error)
+            del self._waiting[0]
