@@ -30,6 +30,8 @@ def test_an_inclusion_proof_holds_for_its_leaf_alone(data: st.DataObject) -> Non
     assert len(path) <= (size - 1).bit_length()
     for other in {index - 1, index + 1, index ^ 2} - {index}:
         assert not included(leaf, other, size, path, top)
+    for other in (size * 2, size // 2):  # a tree of another height
+        assert not included(leaf, index, other, path, top)
     assert not included(LEAVES[index - 1], index, size, path, top) or size == 1
     assert not included(leaf, index, size, [*path, bytes(32)], top)
     assert not included(leaf, index, size, [bytes(32), *path], top)
