@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from json.encoder import encode_basestring
-from math import isfinite
 
 from carbon_ops.errors import InvalidInputError
 
@@ -64,13 +63,14 @@ def number(value: float) -> str:
     >>> number(-0.0), number(1e20), number(1e-06), number(5e-324)
     ('0', '100000000000000000000', '0.000001', '5e-324')
     """
-    if not isfinite(value):
-        raise CanonicalError(f"{value!r} is not a number of JSON")
     text = float.__repr__(value)
+    if text.endswith(".0"):
+        return text[:-2] if text != "-0.0" else "0"
+    if "e" not in text and "n" not in text:  # neither exponent nor nan nor inf
+        return text
     mantissa, _, exponent = text.partition("e")
     if not exponent:
-        plain = text[:-2] if text.endswith(".0") else text
-        return "0" if plain == "-0" else plain
+        raise CanonicalError(f"{value!r} is not a number of JSON")
     sign = "-" if mantissa[0] == "-" else ""
     digits = mantissa.lstrip("-").replace(".", "")
     point = int(exponent) + 1  # digits before the decimal point
@@ -109,10 +109,14 @@ def _text(value: object, depth: int) -> str:
     kind = type(value)
     if kind is str:
         return _quote(value)  # type: ignore[arg-type]
+    if kind is float:
+        return number(value)  # type: ignore[arg-type]
     if value is None:
         return "null"
     if kind is bool:
         return "true" if value else "false"
+    if kind is dict:
+        return _members(value, depth - 1)  # type: ignore[arg-type]
     if isinstance(value, Enum):
         raise CanonicalError(f"{value!r} is an Enum member; give its value")
     if isinstance(value, dict):
