@@ -109,7 +109,6 @@ def test_every_gram_follows_from_its_inputs(grams: Path) -> None:
         (("marginal", "intensity", "intervals", 0, "g_per_kwh"), 1.0),
         (("inputs", 0, "parameters", "mean"), 4.0),
         (("inputs", 1, "parameters", "mean"), 1.0),
-        (("average", "intensity", "is_forecast"), 0),
         (("coverage",), 0.5),
         (("inputs",), []),
         (("marginal",), None),

@@ -53,8 +53,6 @@ def _compare(place: str, old: Any, new: Any) -> str:
 
 def _alike(old: object, new: object) -> bool:
     numbers = (int, float)
-    if isinstance(old, bool) or isinstance(new, bool):
-        return old is new
     if isinstance(old, numbers) and isinstance(new, numbers):
         return isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
     return old == new
