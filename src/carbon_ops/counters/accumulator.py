@@ -105,9 +105,7 @@ class _Counter:
             self.failures += 1
         else:
             zone = self.zone
-            now = (
-                reading % zone.wrap_ticks
-            )  # the register; what is above it is not energy
+            now = reading % zone.wrap_ticks  # bits above the register are no energy
             if self.shown is not None:
                 mono, boot = mono_ns - self.mono_ns, boot_ns - self.boot_ns
                 kind, ticks, slack = judge(

@@ -210,12 +210,13 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
             f"the window ends {start.at_ns - end.at_ns} ns before it starts"
         )
     energies = []
-    first, last = start.sample, end.sample
+    first, last, reached = start.sample, end.sample, _reached(end)
     for position, zone in enumerate(zones):
         hidden = last.totals[position].slack_uj - first.totals[position].slack_uj
         low = max(0, end.low_uj[position] - start.high_uj[position])
         high = end.high_uj[position] - start.low_uj[position] + hidden
-        if not hidden:  # else the machine may have slept, longer than this clock says
+        if first.totals[position].slack_uj == reached.totals[position].slack_uj:
+            # Else the machine may have slept, and for longer than this clock says.
             high = min(high, bound_uj(zone.bound_w, end.at_ns - start.at_ns))
         high = max(low, high)
         point = end.point_uj[position] - start.point_uj[position]
@@ -241,11 +242,16 @@ def _count(first: Sample, last: Sample, counted: Sequence[int], name: str) -> in
     )
 
 
+def _reached(end: Edge) -> Sample:
+    """Return the sample that closes the step in which a window ends."""
+    if end.after is not None and end.at_ns > end.sample.monotonic_ns:
+        return end.after
+    return end.sample
+
+
 def _flags(start: Edge, end: Edge, counted: Sequence[int]) -> tuple[str, ...]:
     first = start.sample
-    reached = end.sample
-    if end.after is not None and end.at_ns > reached.monotonic_ns:
-        reached = end.after
+    reached = _reached(end)
     flags = [
         flag
         for name, flag in (

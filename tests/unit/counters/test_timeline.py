@@ -223,3 +223,15 @@ def test_the_longer_ago_the_longer_the_mean_that_goes_on() -> None:
 
     assert between(kept, 3 * TENTH, 400 * MS).zones[0].point_uj == 20 * J
     assert between(kept, 3 * TENTH, 600 * MS).zones[0].point_uj == 30 * J
+
+
+def test_a_window_that_ends_while_the_machine_slept_is_not_bound_by_its_length() -> (
+    None
+):
+    hours = 3_600_000 * J  # an hour at the bound, in no time of this clock
+    kept = samples(good(0), good(10 * J), good(10 * J, slack_uj=hours, gaps=1))
+
+    found = between(kept, 0, 150 * MS)
+
+    assert found.zones[0].high_uj >= hours
+    assert found.flags == ("gap",)
