@@ -19,15 +19,17 @@ MS = 1_000_000
 
 
 class Truth:
-    """Energy [µJ] of piecewise constant power, in tenths of a second."""
+    """Energy [µJ] of piecewise constant power, in tenths of a second, and of sleeps."""
 
     def __init__(self, watts: list[int]) -> None:
         self.watts = watts
+        self.sleeps: list[int] = []  # when on CLOCK_MONOTONIC, which stands still then
         self.sums = [0, *accumulate(w * 100_000 for w in watts)]
 
     def uj(self, t_ns: int) -> int:
         index = min(t_ns // (100 * MS), len(self.watts) - 1)
-        return self.sums[index] + self.watts[index] * (t_ns - index * 100 * MS) // 1000
+        awake = self.sums[index] + self.watts[index] * (t_ns - index * 100 * MS) // 1000
+        return awake + 5_000_000_000 * sum(at <= t_ns for at in self.sleeps)
 
 
 profiles = st.lists(st.integers(0, 999), min_size=1, max_size=40)
@@ -51,6 +53,8 @@ def sampled(
 ) -> list[Sample]:
     bank, now, asleep, samples = Bank((ZONE,)), 5 * MS, 0, []
     for sequence, (wait_ms, read_ns, place, ok, sleeps) in enumerate(reader, 1):
+        if sleeps:
+            truth.sleeps.append(now + int(place * wait_ms * MS))
         now += wait_ms * MS
         asleep += sleeps * 10_000 * MS
         read_at = now + int(place * read_ns)

@@ -92,30 +92,39 @@ def _zone_at(
     def allowed(read_ns: int, elapsed_ns: int) -> int:
         return bound_uj(zone.bound_w, elapsed_ns + UPDATE_NS + read_ns) + tick
 
+    here = samples[index - 1]
     if after < 0:
         known = samples[max(before, 0)]
         age_ns = t_ns - known.monotonic_ns
         return (
             base.total_uj + _rate_uj(samples, before, position, age_ns),
             base.total_uj - allowed(known.read_ns, 0),
-            base.total_uj + allowed(known.read_ns, age_ns),
+            base.total_uj + allowed(known.read_ns, age_ns + _slept(known, here)),
         )
 
     b = samples[after]
     b_total = b.totals[position]
     hidden = b_total.slack_uj - base.slack_uj
-    low = b_total.total_uj - allowed(b.read_ns, b.monotonic_ns - t_ns)
+    ahead_ns = b.monotonic_ns - t_ns + _slept(here, b)
+    low = b_total.total_uj - allowed(b.read_ns, ahead_ns)
     high = b_total.total_uj + hidden + allowed(b.read_ns, 0)
     if before < 0:  # never read before this instant: only what follows is known
         return b_total.total_uj, low, high
     a = samples[before]
     low = max(low, base.total_uj - allowed(a.read_ns, 0))
-    if not hidden:
-        high = min(high, base.total_uj + allowed(a.read_ns, t_ns - a.monotonic_ns))
+    since_ns = t_ns - a.monotonic_ns + _slept(a, b)
+    high = min(high, base.total_uj + allowed(a.read_ns, since_ns))
     if after == before + 1 and before > 0 and after + 1 < len(samples):
         around = samples[before - 1], a, b, samples[after + 1]
         return _between(around, position, t_ns), low, high
     return _line(a, b, position, t_ns), low, high
+
+
+def _slept(a: Sample, b: Sample) -> int:
+    """Return how long the machine slept from ``a`` to ``b`` [ns]: time in which energy
+    is spent and CLOCK_MONOTONIC stands still."""
+    asleep_ns = b.boottime_ns - b.monotonic_ns - (a.boottime_ns - a.monotonic_ns)
+    return max(0, asleep_ns)
 
 
 def _line(a: Sample, b: Sample, position: int, t_ns: int) -> int:
@@ -210,15 +219,13 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
             f"the window ends {start.at_ns - end.at_ns} ns before it starts"
         )
     energies = []
-    first, last, reached = start.sample, end.sample, _reached(end)
+    first, last = start.sample, end.sample
+    length_ns = end.at_ns - start.at_ns + _slept(first, _reached(end))
     for position, zone in enumerate(zones):
         hidden = last.totals[position].slack_uj - first.totals[position].slack_uj
         low = max(0, end.low_uj[position] - start.high_uj[position])
         high = end.high_uj[position] - start.low_uj[position] + hidden
-        if first.totals[position].slack_uj == reached.totals[position].slack_uj:
-            # Else the machine may have slept, and for longer than this clock says.
-            high = min(high, bound_uj(zone.bound_w, end.at_ns - start.at_ns))
-        high = max(low, high)
+        high = max(low, min(high, bound_uj(zone.bound_w, length_ns)))
         point = end.point_uj[position] - start.point_uj[position]
         energies.append(ZoneEnergy(zone, min(max(point, low), high), low, high))
     counted = [i for i, zone in enumerate(zones) if zone.counted]
