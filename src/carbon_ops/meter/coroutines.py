@@ -62,8 +62,9 @@ def drive(inner: Driven, step: StepMaker) -> Generator[Any, Any, Any]:
         try:
             value = yield out
         except GeneratorExit:
-            with step():
-                inner.close()
+            # Not a step: this may run inside the garbage collector, where CPython 3.10
+            # does not survive a change of context variables.
+            inner.close()
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it goes inside
             thrown = error
