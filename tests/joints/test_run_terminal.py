@@ -99,9 +99,9 @@ def test_ctrl_c_reaches_the_command_once_and_a_handler_may_keep_it_alive(
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "import signal, sys\n"
+        "import os, signal, sys\n"
         "hits = []\n"
-        "signal.signal(2, lambda *a: (hits.append(1), print('hit', flush=True)))\n"
+        "signal.signal(2, lambda *a: (hits.append(1), os.write(1, b'hit\\n')))\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
         "print('hits', len(hits), flush=True)\n"

@@ -13,6 +13,7 @@ import click
 from carbon_ops import clock
 from carbon_ops.cli import recording
 from carbon_ops.cli.measurement import SOURCES
+from carbon_ops.cli.output import put
 
 HEAD = (
     f"{'time (UTC)':<20} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
@@ -106,9 +107,7 @@ def command(
 def _print(text: str) -> None:
     """Print; a disk that is full now may have room for the next line."""
     try:
-        click.echo(text)
-    except BrokenPipeError:
-        raise
+        put(f"{text}\n")
     except OSError as error:
         click.echo(f"carbon-ops: output not written: {error.strerror}", err=True)
 

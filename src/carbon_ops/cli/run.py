@@ -13,11 +13,13 @@ from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter.enclosure import Enclosure
 from carbon_ops.meter.launch import (
+    CommandClock,
     CommandNotStarted,
     Ended,
     Supervisor,
     die_of_interrupt,
 )
+from carbon_ops.meter.process_tree import OwnTree
 
 if TYPE_CHECKING:
     from carbon_ops.meter.logger import EnergyLogger
@@ -171,8 +173,7 @@ def command(
     ended = Ended(0, None, False, 0)
     box = Enclosure() if in_cgroup else None
     try:
-        scope = "children" if box is None else box.clock
-        with EnergyLogger(estimator=estimator, ledger=False, scope=scope) as logger:
+        with EnergyLogger(estimator=estimator, ledger=False) as logger:
             for turn in range(warmup + repeat):
                 span, ended = _measure(logger, name, argv, box)
                 estimate = None if span.estimate is None else span.estimate.to_dict()
@@ -205,7 +206,8 @@ def _measure(
     logger: EnergyLogger, name: str, argv: tuple[str, ...], box: Enclosure | None
 ) -> tuple[Span, Ended]:
     """Run the command once; return its span, which has ended, and how it ended."""
-    span = logger.span(name, settle=True)
+    clock = CommandClock(OwnTree(with_self=False) if box is None else box.clock)
+    span = logger.span(name, settle=True, scope=clock)
     with Supervisor() as supervisor:
         if box is not None:
             box.enter()
@@ -215,7 +217,7 @@ def _measure(
         finally:
             if box is not None:
                 box.leave()
-        ended = supervisor.wait()
+        ended = supervisor.wait(clock.sample)
         span.info.update(_facts(ended))
         span.end(status="ok" if ended.status == 0 else "error")
     return span, ended

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import click
 from carbon_ops import clock
 from carbon_ops.cli import ranking
 from carbon_ops.cli.measurement import SOURCES
+from carbon_ops.cli.output import put
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.everyone import Everyone
 
@@ -106,15 +108,14 @@ def command(
         while count is None or looks < count:
             if not _pause(view, interval, keys):
                 break
-            size = _size()
-            table = view.look(rows or (max(1, size.lines - 5) if live else 20))
+            size = shutil.get_terminal_size((120, 40))
+            table = view.look(rows or (max(1, size.lines - 6) if live else 20))
             looks += 1
             if as_json:
                 when = clock.rfc3339(clock.wall_ns())
-                text = json.dumps(ranking.as_json(table, view.by, when))
-                click.echo(text)
+                put(json.dumps(ranking.as_json(table, view.by, when)) + "\n")
             else:
-                _show(table, view.by, size.columns, live=live)
+                _show(table, view.by, size.columns if live else 1_000, live=live)
     return 0
 
 
@@ -180,26 +181,20 @@ def _factor(region: str | None) -> float | None:
     return None
 
 
-def _size() -> os.terminal_size:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno())
-    except (OSError, ValueError):
-        return os.terminal_size((120, 40))
-
-
 def _show(table: ranking.Table, by: str, width: int, *, live: bool) -> None:
     encoding = (sys.stdout.encoding or "ascii").lower()
     source = SOURCES.get(table.source, table.source)
-    lines = [
+    head = [
         f"carbon-ops top  {clock.rfc3339(clock.wall_ns())[:19]}Z  "
-        f"{table.processes} processes  energy from {source}"[:width],
-        *ranking.as_text(table, by, width, plain=not encoding.startswith("utf")),
+        f"{table.processes} processes",
+        f"energy from {source}",
     ]
+    lines = [line[:width] for line in head]
+    lines += ranking.as_text(table, by, width, plain=not encoding.startswith("utf"))
     if live:
-        sys.stdout.write("\x1b[H" + "\x1b[K\n".join(lines) + "\x1b[K\x1b[J")
+        put("\x1b[H" + "\x1b[K\n".join(lines) + "\x1b[K\x1b[J")
     else:
-        sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+        put("\n".join(lines) + "\n")
 
 
 def _pause(view: View, interval: float, keys: int | None) -> bool:

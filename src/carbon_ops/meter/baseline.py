@@ -104,7 +104,8 @@ def save(idle: Idle, environ: Mapping[str, str] | None = None) -> str:
     )
     temporary = f"{file}.{os.getpid()}"
     try:
-        with open(temporary, "w", encoding="utf-8") as opened_new:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "w", encoding="utf-8") as opened_new:
             opened_new.write(text + "\n")
             opened_new.flush()
             os.fsync(opened_new.fileno())

@@ -26,16 +26,25 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from carbon_ops.errors import CarbonOpsError
-from carbon_ops.meter.process_tree import descendants, read_file
+from carbon_ops.meter.memory import host_total
+from carbon_ops.meter.process_tree import descendants, read_file, resident_bytes
+
+if TYPE_CHECKING:
+    from carbon_ops.meter.process_tree import CpuClock
+    from carbon_ops.model import Memory
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: sent by the kernel, here the terminal
+
+_FIRST_LOOK_S = 0.05
+_LOOK_S = 1.0
 
 _PASSED_ON = frozenset(
     {
@@ -85,6 +94,42 @@ class Ended(NamedTuple):
     signal: int | None  # the signal it died of
     interrupted: bool  # the terminal sent us SIGINT too, and the command died of it
     left_running: int  # descendants still alive
+
+
+class CommandClock:
+    """The CPU time of a command as another clock counts it, and its memory over time.
+
+    When a command has ended its memory is gone; so it is sampled while it runs.
+    """
+
+    leader = 0  # the command inherits our CPU affinity
+
+    def __init__(self, clock: CpuClock) -> None:
+        self.name = clock.name
+        self.read = clock.read
+        self.pids = clock.pids
+        self._sizes: list[int] = []
+
+    def sample(self) -> None:
+        """Look at the resident memory of everything that lives now."""
+        own = os.getpid()
+        size = resident_bytes([pid for pid in self.pids() if pid != own])
+        if size is not None:
+            self._sizes.append(size)
+
+    def memory(self) -> Memory:
+        """Return the mean of the samples, and the highest value known.
+
+        A command too short to be sampled has the peak of its largest process for both.
+        """
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        mean = sum(self._sizes) // len(self._sizes) if self._sizes else largest
+        total = host_total()
+        return {
+            "rss_bytes": mean,
+            "peak_rss_bytes": max([largest, *self._sizes]),
+            "host_percent": 100.0 * mean / total if total else None,
+        }
 
 
 class Supervisor:
@@ -154,10 +199,18 @@ class Supervisor:
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # ignored by Python itself
         )
 
-    def wait(self) -> Ended:
-        """Wait until the command has ended; pass signals on meanwhile."""
+    def wait(self, look: Callable[[], None] = lambda: None) -> Ended:
+        """Wait until the command has ended; pass signals on meanwhile.
+
+        ``look`` is called soon after the start, and then about once a second.
+        """
+        pause_s = _FIRST_LOOK_S
         while True:
-            info = signal.sigwaitinfo(_WAITED_FOR)
+            info = signal.sigtimedwait(_WAITED_FOR, pause_s)
+            if info is None:
+                look()
+                pause_s = _LOOK_S
+                continue
             number = signal.Signals(info.si_signo)
             if number == signal.SIGCHLD:
                 ended = self._reap()

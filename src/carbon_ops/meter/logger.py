@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from collections import deque
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from carbon_ops.ledger.store import Ledger
     from carbon_ops.meter.process_tree import CpuClock
     from carbon_ops.meter.writer import Writer
-    from carbon_ops.model import EnergySource, Metric, Policy
+    from carbon_ops.model import EnergySource, Memory, Metric, Policy
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -363,7 +363,7 @@ class EnergyLogger:
             duration_ns=t1 - begin.host.at_ns,
             cpu_ns=max(0, used_ns),
             cpus=self._counter.cpus,
-            memory=memory.of(pids),
+            memory=_memory(clock_, pids),
             memory_used_bytes=memory.host_used() if host.dram is not None else None,
             info=metric.plain(info),
             flags=(
@@ -457,6 +457,12 @@ def clock_of(scope: str | int | CpuClock) -> CpuClock:
         except OSError as error:
             raise InvalidInputError(f"there is no process {scope}") from error
     return scope
+
+
+def _memory(clock_: CpuClock, pids: list[int]) -> Memory:
+    """Return the scope's memory: what its clock saw while it ran, else what lives now."""
+    seen = getattr(clock_, "memory", None)
+    return memory.of(pids) if seen is None else cast("Memory", seen())
 
 
 def _check_name(operation: object) -> None:

@@ -1,0 +1,26 @@
+"""Printing again and again to a reader that may go away."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+READER_GONE = 141  # 128 + SIGPIPE, as a shell shows it
+
+
+def put(text: str) -> None:
+    """Write ``text`` to standard output at once.
+
+    Raises:
+        SystemExit: the reader has gone; the status is that of a death by SIGPIPE.
+        OSError: it cannot be written for another reason, such as a full disk.
+    """
+    if sys.stdout is None:  # closed by whoever started us
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end: into nothing, then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        raise SystemExit(READER_GONE) from None
