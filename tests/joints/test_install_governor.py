@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from carbon_ops.cli import governor_units as units
 from carbon_ops.cli.install_governor import command
 from carbon_ops.cli.main import cli
+from carbon_ops.governor import protocol
 from carbon_ops.governor.client import GovernorClient
 from carbon_ops.testing.governor import GovernorProcess
 
@@ -79,6 +82,62 @@ def test_the_copy_runs_without_the_package(tmp_path: Path) -> None:
         finally:
             process.terminate()
             process.communicate(timeout=30)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to lose")
+def test_nothing_is_loaded_after_the_capabilities_are_gone(tmp_path: Path) -> None:
+    CliRunner().invoke(command, ["--yes", "--root", str(tmp_path)])
+    home = f"{tmp_path}{units.HOME}"
+    # As a checkout in the home of the user who called sudo: only a capability of
+    # root's opens it.
+    os.chmod(home, 0o700)
+    os.chown(home, 65_534, 65_534)
+    with GovernorProcess() as other:
+        other.wait_ready()
+        path = f"{other.directory}/copy"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", home, "--rapl-mode=simulated"),
+                f"--socket={path}",
+            ],
+            cwd="/",
+            stderr=subprocess.PIPE,
+        )
+        try:
+            assert process.stderr is not None
+            assert b"serving" in process.stderr.readline()
+            replies = _every_op(path)
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=30)[1]
+
+    assert replies == [True] * 5 + [False]
+    assert said == b""
+
+
+def _every_op(path: str) -> list[bool]:
+    now = time.monotonic_ns()
+    lines = [
+        protocol.encode_request(protocol.Request(op))
+        for op in ("hello", "snapshot", "map")
+    ]
+    with socket.socket(socket.AF_UNIX) as raw, raw.makefile("rb") as replies:
+        raw.settimeout(20)
+        raw.connect(path)
+        raw.sendall(lines[1])
+        first = protocol.decode_reply(replies.readline())
+        assert isinstance(first, protocol.SnapshotReply)
+        start = first.sample.monotonic_ns
+        lines += [
+            protocol.encode_request(protocol.Request(op, start, max(start, now)))
+            for op in protocol.TIMED_OPS
+        ]
+        found = []
+        for line in (*lines, b"nonsense\n"):
+            raw.sendall(line)
+            reply = protocol.decode_reply(replies.readline())
+            found.append(not isinstance(reply, protocol.ErrorReply))
+        return found
 
 
 def test_a_numbered_group_is_not_made(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ import sys
 
 from carbon_ops.errors import CarbonOpsError, SourceUnavailableError
 from carbon_ops.governor import access
-from carbon_ops.governor.options import EXIT_ZONES_CHANGED, HELP, Options, parse
+from carbon_ops.governor.options import (
+    EXIT_FAULT,
+    EXIT_ZONES_CHANGED,
+    HELP,
+    Options,
+    parse,
+)
 from carbon_ops.governor.sampler import Sampler
 from carbon_ops.governor.server import Server
 from carbon_ops.sources.open import open_source
@@ -39,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.hint:
             _say(error.hint)
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the manager starts it again
+        _say(f"ended by a fault of its own: {error!r}")
+        return EXIT_FAULT
 
 
 def _serve(options: Options) -> int:

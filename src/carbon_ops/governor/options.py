@@ -16,6 +16,7 @@ MODES = ("sysfs", "msr", "simulated")
 # would let a counter wrap unseen.
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.02, 10.0
 EXIT_ZONES_CHANGED = 75  # EX_TEMPFAIL of sysexits.h: start again
+EXIT_FAULT = 70  # EX_SOFTWARE
 _MAX_CPU = 65_535
 
 HELP = f"""\
@@ -45,8 +46,9 @@ examples:
   carbon-governor --rapl-mode=simulated --socket=/tmp/try.sock
 
 exit status:
-  0 after SIGTERM or SIGINT; 2 when it cannot serve, with the reason; {EXIT_ZONES_CHANGED} under a
-  service manager when zones appeared or vanished and it should be started again.
+  0 after SIGTERM or SIGINT; 2 when it cannot serve, with the reason; {EXIT_FAULT} after a
+  fault of its own; {EXIT_ZONES_CHANGED} under a service manager when zones appeared or vanished and it
+  should be started again.
 """
 
 

@@ -5,14 +5,12 @@ people, ``protocol.schema.json`` for programs. Totals and nanoseconds travel as 
 strings, because a double cannot hold them beyond 2**53; a request may also give its
 times as JSON integers.
 
-``json`` is loaded when it is needed: a governor whose clients all read the ring never
-needs it, and is a megabyte smaller.
-
 Every decoder raises :class:`ProtocolError` and nothing else, whatever the bytes are.
 """
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple, NoReturn, cast
 
 from carbon_ops.model import Layout, Sample, SourceName, Zone, ZoneKind, ZoneTotals
@@ -124,9 +122,6 @@ def decode_request(line: bytes) -> Request:
     Raises:
         ProtocolError: not this protocol; the code says which way.
     """
-    plain = _PLAIN_REQUESTS.get(line)
-    if plain is not None:
-        return plain
     fields = _Fields(_parse(line), "request")
     fields.version()
     op = fields.text("op")
@@ -140,14 +135,6 @@ def decode_request(line: bytes) -> Request:
     if t1 < t0:
         raise ProtocolError("invalid_request", "t1_ns lies before t0_ns")
     return Request(op, t0, t1)
-
-
-# As encode_request writes them.
-_PLAIN_REQUESTS = {
-    f'{{"v":{VERSION},"op":"{op}"}}\n'.encode(): Request(op)
-    for op in OPS
-    if op not in TIMED_OPS
-}
 
 
 # --- replies ------------------------------------------------------------------------
@@ -182,11 +169,6 @@ def encode_reply(reply: Reply) -> bytes:
             },
         )
     if isinstance(reply, MapReply):
-        if reply.instance_id.isascii() and reply.instance_id.isalnum():
-            return (
-                f'{{"v":{VERSION},"op":"map","ok":true,'
-                f'"instance_id":"{reply.instance_id}","size":{reply.size}}}\n'
-            ).encode()
         return _ok("map", {"instance_id": reply.instance_id, "size": reply.size})
     zones = [
         {"key": zone.key, **{name: str(getattr(zone, name)) for name in _ENERGY_UJ}}
@@ -240,8 +222,6 @@ def _ok(op: str, body: dict[str, object]) -> bytes:
 
 
 def _line(body: dict[str, object]) -> bytes:
-    import json
-
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
@@ -306,8 +286,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _parse(line: bytes) -> object:
-    import json
-
     try:
         return json.loads(
             line.decode("utf-8"),

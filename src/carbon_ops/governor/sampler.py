@@ -76,14 +76,10 @@ class Sampler:
 
     def take(self) -> Sample:
         """Read all zones now, keep the sample and return it."""
-        for _ in range(_READS):
-            start = monotonic_ns()
-            boottime = clock_gettime_ns(CLOCK_BOOTTIME)  # at once: their gap is suspend
-            ticks = self.source.read()
-            read_ns = monotonic_ns() - start
-            if read_ns < _SLOW_READ_NS:
-                break
-        busy = self._host.busy_ns()
+        reads = [self._read()]
+        while reads[-1][0] >= _SLOW_READ_NS and len(reads) < _READS:
+            reads.append(self._read())
+        read_ns, start, boottime, ticks, busy, wall = min(reads)
         self.schedule.taken(start)
         self._sequence += 1
         sample = Sample(
@@ -91,7 +87,7 @@ class Sampler:
             start,
             read_ns,
             boottime,
-            time_ns(),
+            wall,
             busy,
             self.schedule.late,
             self.schedule.missed,
@@ -99,6 +95,14 @@ class Sampler:
         )
         self.samples.write(sample)
         return sample
+
+    def _read(self) -> tuple[int, int, int, tuple[int | None, ...], int, int]:
+        """Return how long the reads took, when they began, and what they gave."""
+        start = monotonic_ns()
+        boottime = clock_gettime_ns(CLOCK_BOOTTIME)  # at once: their gap is suspend
+        ticks = self.source.read()
+        read_ns = monotonic_ns() - start
+        return read_ns, start, boottime, ticks, self._host.busy_ns(), time_ns()
 
     def close(self) -> None:
         """Tell readers that it is over and let go of the descriptors."""

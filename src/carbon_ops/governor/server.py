@@ -8,6 +8,7 @@ one that asks too much is made to wait, one that is too slow is let go.
 from __future__ import annotations
 
 import socket
+import sys
 from array import array
 from bisect import bisect_right
 from select import EPOLLIN, EPOLLOUT, epoll
@@ -35,6 +36,7 @@ IDLE_NS = 60_000_000_000  # between two requests
 MESSAGE_NS = 5_000_000_000  # for the rest of a request, or to take a reply
 PERIOD_NS = 100_000_000
 SERVICE_NS = 20_000_000  # spent on clients in one period at most
+MAX_FAULTS_SAID = 10
 CHECK_TICKS = 10  # samples between two looks at clients, and at zones that fail
 RESCAN_NS = 30_000_000_000  # between two looks for new zones: walking a tree costs 3 ms
 
@@ -74,6 +76,7 @@ class Server:
             watchdog_ns: Time between two signs of life to the service manager [ns].
         """
         self.zones_changed = False
+        self.faults = 0
         self._stopping = stopping
         self.sampler = sampler
         self._listener = listener.socket
@@ -109,9 +112,21 @@ class Server:
             for number, mask in events:
                 if now >= due or now - start >= SERVICE_NS:
                     break  # whoever is left is reported again
-                self._event(number, mask, now)
+                try:
+                    self._event(number, mask, now)
+                except Exception as error:  # noqa: BLE001 - one client, not all
+                    self._fault(number, error)
                 now = monotonic_ns()
             self._spent_ns += now - start
+
+    def _fault(self, number: int, error: Exception) -> None:
+        """Let go of the client whose request met a mistake of ours, and say so."""
+        self.faults += 1
+        if self.faults <= MAX_FAULTS_SAID:
+            sys.stderr.write(f"carbon-governor: fault {self.faults}: {error!r}\n")
+        client = self._clients.get(number)
+        if client is not None:
+            self._drop(client)
 
     def close(self) -> None:
         """Let go of clients, ring and sampler; the listener is the caller's."""
