@@ -1,11 +1,11 @@
 """Energy at any instant, from samples of running totals: E(t), and how sure it is.
 
 Between two samples the point estimate is a straight line, or two where the neighbours
-show that power changed; past the last sample it goes on at the last power seen. The bounds use monotony and the zone's power bound only: the
-counter shows, at an instant within ``read_ns`` of the time stamp, the energy of at most
-one update (1 ms) earlier. They hold if the counter is monotone, the time stamps bracket
-the reads and power stays under ``Zone.bound_w``. They bound the host's counter, not a
-task's share of it.
+show that power changed; past the last sample as much is taken to follow as preceded. The
+bounds use monotony and the zone's power bound only: the counter shows, at an instant
+within ``read_ns`` of the time stamp, the energy of at most one update (1 ms) earlier.
+They hold if the counter is monotone, the time stamps bracket the reads and power stays
+under ``Zone.bound_w``. They bound the host's counter, not a task's share of it.
 
 A zone whose reads failed is interpolated between the good reads around the failure.
 Pure: no clock is read here.
@@ -92,20 +92,19 @@ def _zone_at(
     def allowed(read_ns: int, elapsed_ns: int) -> int:
         return bound_uj(zone.bound_w, elapsed_ns + UPDATE_NS + read_ns) + tick
 
-    here = samples[index - 1]
     if after < 0:
-        known = samples[max(before, 0)]
+        known, reached = samples[max(before, 0)], samples[min(index, len(samples) - 1)]
         age_ns = t_ns - known.monotonic_ns
         return (
-            base.total_uj + _rate_uj(samples, before, position, age_ns),
+            base.total_uj + _again_uj(samples, before, position, age_ns),
             base.total_uj - allowed(known.read_ns, 0),
-            base.total_uj + allowed(known.read_ns, age_ns + _slept(known, here)),
+            base.total_uj + allowed(known.read_ns, age_ns + _slept(known, reached)),
         )
 
     b = samples[after]
     b_total = b.totals[position]
     hidden = b_total.slack_uj - base.slack_uj
-    ahead_ns = b.monotonic_ns - t_ns + _slept(here, b)
+    ahead_ns = b.monotonic_ns - t_ns + _slept(samples[index - 1], b)
     low = b_total.total_uj - allowed(b.read_ns, ahead_ns)
     high = b_total.total_uj + hidden + allowed(b.read_ns, 0)
     if before < 0:  # never read before this instant: only what follows is known
@@ -165,24 +164,28 @@ def _between(
     return min(from_start, from_stop)
 
 
-def _rate_uj(samples: Sequence[Sample], before: int, position: int, age_ns: int) -> int:
-    """Return what the last power seen makes of ``age_ns`` [µJ]; 0 if none was seen.
+def _again_uj(
+    samples: Sequence[Sample], before: int, position: int, age_ns: int
+) -> int:
+    """Return the energy [µJ] of the ``age_ns`` before the last reading: what passes for
+    that of as long after it. 0 if no power was seen yet.
 
-    The power is the mean over about as long before the last reading as the age is.
+    Where less than that is known, its mean power goes on.
     """
-    earlier = before
-    while before > 0:
-        step = _fresh(samples, earlier - 1, position, -1)
-        if step < 0:
-            break
-        earlier = step
-        if samples[before].monotonic_ns - samples[step].monotonic_ns >= age_ns:
-            break
-    if earlier == before:
+    if before < 0:
         return 0
-    a, b = samples[earlier], samples[before]
-    energy = b.totals[position].total_uj - a.totals[position].total_uj
-    return energy * age_ns // (b.monotonic_ns - a.monotonic_ns)
+    last = samples[before]
+    later, index = last, _fresh(samples, before - 1, position, -1)
+    while index >= 0 and last.monotonic_ns - samples[index].monotonic_ns < age_ns:
+        later, index = samples[index], _fresh(samples, index - 1, position, -1)
+    total_uj = last.totals[position].total_uj
+    if index >= 0:
+        then_ns = last.monotonic_ns - age_ns
+        return total_uj - _line(samples[index], later, position, then_ns)
+    if later is last:
+        return 0
+    known_ns = last.monotonic_ns - later.monotonic_ns
+    return (total_uj - later.totals[position].total_uj) * age_ns // known_ns
 
 
 def _busy_at(samples: Sequence[Sample], index: int, t_ns: int) -> int:

@@ -222,11 +222,14 @@ def test_a_neighbour_that_is_no_measurement_bends_no_line() -> None:
         assert found.zones[0].point_uj == 4 * J
 
 
-def test_the_longer_ago_the_longer_the_mean_that_goes_on() -> None:
+def test_past_the_last_sample_what_preceded_it_follows() -> None:
     kept = samples(good(0), good(10 * J), good(10 * J), good(30 * J))
+    last = 3 * TENTH
 
-    assert between(kept, 3 * TENTH, 400 * MS).zones[0].point_uj == 20 * J
-    assert between(kept, 3 * TENTH, 600 * MS).zones[0].point_uj == 30 * J
+    ages = (0, 50, 100, 150, 200, 300, 600)
+    points = [between(kept, last, last + a * MS).zones[0].point_uj // J for a in ages]
+
+    assert points == [0, 10, 20, 20, 20, 30, 60]
 
 
 def test_a_window_that_ends_while_the_machine_slept_is_not_bound_by_its_length() -> (
