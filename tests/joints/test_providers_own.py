@@ -368,6 +368,36 @@ def test_a_chain_of_silence_tells_the_first_one_s_trouble(cache: Cache) -> None:
         two.close()
 
 
+def test_grams_come_from_the_factors_that_were_sent_and_can_be_replayed(
+    cache: Cache,
+) -> None:
+    from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.intensity.providers.chain import Chain
+    from carbon_ops.intensity.static import StaticProvider
+
+    end = START_S + 2 * HOUR_S
+    with FakeWattTime("u", "p") as server:
+        live = WattTime(user="u", password="p", base_url=server.url, cache=cache)
+        with closing(live):
+            chain = Chain([live, StaticProvider()])
+            online = CarbonEstimator("DE", intensity=chain).estimate_over_span(
+                START_S, end, 1000.0
+            )
+    replay = WattTime(base_url=server.url, cache=Cache(cache.folder, offline=True))
+    chain = Chain([replay, StaticProvider()])
+    offline = CarbonEstimator("DE", intensity=chain).estimate_over_span(
+        START_S, end, 1000.0
+    )
+    record = online.to_dict()
+
+    mean = sum(truth("DE", at) for at in range(START_S, end, 300)) / 24
+    assert record["marginal"]["g"] == pytest.approx(mean)
+    assert record["marginal"]["intensity"]["provider"] == "watttime"
+    assert record["average"]["intensity"]["provider"] == "static"
+    assert record["raw_sha256"]["marginal"]
+    assert offline.to_dict() == record
+
+
 # --- names and keys ------------------------------------------------------------------
 
 
