@@ -127,6 +127,8 @@ class Writer:
                 self._write_singly(self._ledger)
             self._ledger.flush()
         except (CarbonOpsError, OSError) as error:
+            # Some may be on the disk all the same; they must not be written twice.
+            del self._waiting[: len(getattr(error, "durable", ()))]
             log().error("%d records not written: %s", len(self._waiting), error)
             excess = max(0, len(self._waiting) - LIMIT)
             self.lost += excess
