@@ -130,7 +130,7 @@ def anchor(
     folder.mkdir(parents=True, exist_ok=True)
     kept = sorted(folder.glob("*.checkpoint"))
     keys = read_vkeys(vkey, vkey_file)
-    with progress_on_terminal() as progress:
+    with progress_on_terminal(ledger) as progress:
         report = verify_ledger(
             ledger,
             vkeys=keys,

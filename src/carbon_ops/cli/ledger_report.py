@@ -49,7 +49,7 @@ def audit_report(
     Exit status: as `ledger verify`.
     """
     keys = read_vkeys(vkey, vkey_file)
-    with progress_on_terminal() as progress:
+    with progress_on_terminal(ledger) as progress:
         report = verify_ledger(
             ledger,
             vkeys=keys,

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import click
 
-from carbon_ops.errors import InvalidInputError
+from carbon_ops.errors import InvalidInputError, LedgerError
+from carbon_ops.ledger.lines import count
 from carbon_ops.ledger.reader import segments
 from carbon_ops.ledger.verify import verify_ledger
 
@@ -90,21 +91,25 @@ def processes(path: str, jobs: int | None) -> int:
 
 
 @contextmanager
-def progress_on_terminal() -> Iterator[Callable[[int], None] | None]:
+def progress_on_terminal(ledger: str) -> Iterator[Callable[[int], None] | None]:
     """Give a callback that shows records done, where somebody can see it."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    total = None
+    if os.path.isdir(ledger):
+        with suppress(LedgerError):
+            total = count(ledger)
     columns = (
-        SpinnerColumn(),
+        BarColumn(),
         TextColumn("{task.completed:,} records"),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("verify", total=None)
+        task = bar.add_task("verify", total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
@@ -151,7 +156,7 @@ def verify(
     Exit status: 0 OK (records beyond the checkpoint are pending), 1 tampered,
     2 wrong usage, unreadable, or signed and no --vkey given, 3 torn tail.
     """
-    with progress_on_terminal() as progress:
+    with progress_on_terminal(ledger) as progress:
         report = verify_ledger(
             ledger,
             vkeys=read_vkeys(vkey, vkey_file),

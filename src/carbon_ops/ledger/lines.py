@@ -55,5 +55,8 @@ def _file(path: str, start: int) -> Iterator[bytes]:
 
 def count(path: str) -> int:
     """Return the number of complete lines, without reading the sealed segments."""
-    last = max(segments(path), default=0) if os.path.isdir(path) else 0
+    try:
+        last = max(segments(path), default=0) if os.path.isdir(path) else 0
+    except OSError as error:
+        raise LedgerError(f"cannot read {path}: {error.strerror}") from error
     return last + sum(1 for _ in lines(path, last))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -83,13 +84,16 @@ def walk_segments(walk: Walk, path: str, jobs: int) -> None:
     if len(groups) < 2:
         return
     context = get_context("spawn")  # a fork would copy the caller's threads' locks
-    with ProcessPoolExecutor(min(jobs, len(groups)), mp_context=context) as pool:
+    pool = ProcessPoolExecutor(min(jobs, len(groups)), mp_context=context)
+    try:
         found = [pool.submit(check_stretch, path, g, walk.options) for g in groups]
         for group, future in zip(groups, found, strict=True):
-            stretch = future.result()
-            if not _take(walk, group[0], stretch):
-                pool.shutdown(cancel_futures=True)
+            if not _take(walk, group[0], future.result()):
                 return
+    except BrokenProcessPool:
+        return  # no processes to be had here; the walk goes on alone
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _take(walk: Walk, first: int, stretch: Stretch) -> bool:
