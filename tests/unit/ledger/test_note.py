@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,10 @@ from carbon_ops.ledger.note import (
     sign_note,
     witness_key,
 )
+from carbon_ops.testing.ledgers import Forger
 
 SEED = bytes(range(32))
+
 NAME = "carbon-ops.example/host1"
 VKEY = NAME + "+6051eb4d+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
 
@@ -192,3 +196,34 @@ def test_where_keys_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert keys.key_path("host/a") == Path.home() / ".config/carbon-ops/keys/host_a.key"
     monkeypatch.setenv(keys.ENV, str(tmp_path / "named"))
     assert keys.key_path("host/a") == tmp_path / "named"
+
+
+WITHOUT = """
+import sys
+sys.modules["cryptography"] = None
+from carbon_ops.errors import MissingDependencyError
+from carbon_ops.ledger.store import Ledger
+from carbon_ops.ledger.verify import verify_ledger
+with Ledger.init(sys.argv[1], origin="host/a") as ledger:
+    ledger.heartbeat()
+print(verify_ledger(sys.argv[1]).verdict, verify_ledger(sys.argv[2]).code)
+try:
+    verify_ledger(sys.argv[2], vkeys=[sys.argv[3]])
+except MissingDependencyError as error:
+    print(error.hint)
+"""
+
+
+def test_without_cryptography_a_ledger_is_kept_and_checked_unsigned(
+    tmp_path: Path,
+) -> None:
+    path = Forger(70, key=Signer(NAME, SEED)).write(tmp_path / "signed")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path / "new"), str(path), VKEY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, hint = done.stdout.splitlines()
+    assert first == "OK E_KEY_UNKNOWN"
+    assert "Install cryptography" in hint
