@@ -11,6 +11,7 @@ import pytest
 from carbon_ops import EnergyLogger
 from carbon_ops.counters.wrap import REGISTER_TICKS
 from carbon_ops.meter.counter import HostCounter, domains
+from carbon_ops.meter.metric import Task, build
 from carbon_ops.meter.pinning import Topology
 from carbon_ops.model import Window, Zone, ZoneEnergy
 from carbon_ops.testing.powercap import FakePowercap, server
@@ -138,6 +139,47 @@ def test_only_the_tasks_own_package_is_counted_for_it() -> None:
     assert domains(window) == ((400, 370, 440), (5, 4, 6))
     assert domains(window, frozenset({1}))[0] == (300, 280, 330)
     assert domains(window, frozenset({2}))[0] is None
+
+
+def test_a_pinned_task_is_billed_from_its_package_and_the_rest_is_the_hosts(
+    tmp_path: Path,
+) -> None:
+    here = min(os.sched_getaffinity(0))
+    for cpu, package in ((here, 0), (here + 1, 1)):
+        place = tmp_path / f"cpu{cpu}" / "topology"
+        place.mkdir(parents=True)
+        (place / "physical_package_id").write_text(f"{package}\n")
+    (tmp_path / "stat").write_text(f"cpu{here} 100 0 0 9 9 0 0 0 0 0\n")
+    fake = server(str(tmp_path / "sys"))
+    counter = HostCounter(None, NOWHERE, powercap_root=fake.root)
+    counter._topology = Topology(str(tmp_path), str(tmp_path / "stat"))
+    counter.cpus = 1_000  # more than this machine has: the task is restricted
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {here})
+    try:
+        mark = counter.mark()
+        time.sleep(0.05)
+        (tmp_path / "stat").write_text(f"cpu{here} 110 0 0 9 9 0 0 0 0 0\n")
+        fake.advance("intel-rapl:0", 16_384)  # 1 J here
+        fake.advance("intel-rapl:1", 16_384 * 3)  # 3 J there
+        host = counter.since(mark, time.monotonic_ns())
+    finally:
+        os.sched_setaffinity(0, before)
+        counter.close()
+    task = Task(
+        *("x", "ok", "a" * 16, None, "b" * 32, time.time_ns(), host.duration_ns),
+        50_000_000,  # half of the 100 ms that its package was busy
+        2,
+        {"rss_bytes": None, "peak_rss_bytes": None, "host_percent": None},
+        None,
+        {},
+    )
+    energy = build(task, host).metric["energy"]
+
+    assert "pinned" in energy["quality"]["flags"]
+    assert energy["allocation_ratio"] == 0.5
+    assert energy["components"]["cpu"]["j"] == pytest.approx(0.5, abs=0.01)
+    assert energy["host"]["total_j"] == pytest.approx(4.0, abs=0.01)
 
 
 def test_a_socket_in_a_forbidden_folder_says_so(tmp_path: Path) -> None:
