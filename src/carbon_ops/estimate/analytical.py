@@ -297,15 +297,16 @@ def analytical(model: Model, coverage: float) -> Result | None:
     """
     p = 0.5 * (1.0 - coverage)
     simple = not (model.terms or model.offset or model.copula)
-    if simple:
-        lognormal = [i.distribution for i in model.factors]
-        if all(type(d) is Lognormal and d.cv > 0.0 for d in lognormal) and lognormal:
-            return lognormal_product(
-                model.scale,
-                [d for d in lognormal if isinstance(d, Lognormal)],
-                -inverse(p),
-            )
     spread = [i for i in model.inputs() if is_random(i.distribution)]
+    if simple and spread:
+        wide = [d for i in spread if type(d := i.distribution) is Lognormal]
+        if len(wide) == len(spread):
+            constant = model.scale
+            for i in model.factors:
+                if not is_random(i.distribution):
+                    constant *= shape(i.distribution).mean
+            if constant > 0.0:
+                return lognormal_product(constant, wide, -inverse(p))
     if model.copula and len(spread) > 1:
         return None
     whole = total(model)

@@ -22,6 +22,7 @@ from carbon_ops.estimate.inputs import (
     Input,
     Lognormal,
     mass_cut,
+    number,
 )
 from carbon_ops.estimate.instant import Instant, instant
 from carbon_ops.estimate.record import CarbonRecord, EnergyBasis, Figure
@@ -33,6 +34,7 @@ from carbon_ops.units import NS_PER_S, WH_PER_KWH
 if TYPE_CHECKING:
     from carbon_ops.estimate.table import CarbonTable, Column
 
+LEAST_COVERAGE, MOST_COVERAGE = 0.01, 0.999  # what Monte Carlo settles in 10**7 trials
 WARN_MASS = 0.025  # of the parent cut off, above which (mu, sigma) mislead
 
 _hinted = False
@@ -53,7 +55,7 @@ class CarbonEstimator:
         embodied: Hardware whose making is shown beside, never added (its whole share
             is reserved for the span).
         method: ``"auto"``, ``"analytical_truncated"`` or ``"monte_carlo"``.
-        coverage: Probability of the interval, between 0 and 1.
+        coverage: Probability of the interval, 0.01 to 0.999.
         missing: What to do about intervals without a factor: ``"fail"`` (no figure, and
             the reason), ``"static"`` (the shipped factor of the same gas and basis,
             flagged) or ``"hold:N"`` (the last factor for at most N intervals, flagged).
@@ -84,9 +86,12 @@ class CarbonEstimator:
             raise InvalidInputError(
                 f"unknown method {method!r}", hint=f"Methods: {', '.join(METHODS)}."
             )
-        self.coverage = given.number(coverage, "coverage")
-        if not 0.0 < self.coverage < 1.0:
-            raise InvalidInputError(f"coverage must lie in (0, 1), got {coverage!r}")
+        self.coverage = number(coverage, "coverage")
+        if not LEAST_COVERAGE <= self.coverage <= MOST_COVERAGE:
+            raise InvalidInputError(
+                f"coverage must lie between {LEAST_COVERAGE:g} and {MOST_COVERAGE:g}, "
+                f"got {coverage!r}"
+            )
         policy, _, limit = str(missing).partition(":")
         if not (
             missing in ("fail", "static") or (policy == "hold" and limit.isdecimal())

@@ -5,7 +5,7 @@ Pure. Everything refused here is refused by name and value.
 
 from __future__ import annotations
 
-from math import isfinite, sqrt
+from math import sqrt
 from typing import Any
 
 from carbon_ops.data.facility import (
@@ -17,6 +17,7 @@ from carbon_ops.data.facility import (
 )
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate.inputs import (
+    MOST_CV,
     Distribution,
     Exact,
     Input,
@@ -24,6 +25,7 @@ from carbon_ops.estimate.inputs import (
     TruncatedNormal,
     Uniform,
     checked,
+    number,
     shape,
 )
 from carbon_ops.units import J_PER_WH
@@ -35,26 +37,11 @@ DEFAULT_ENERGY_CV = 0.25
 DEFAULT_ENERGY_SOURCE = "no uncertainty given: software estimates against meters"
 UNKNOWN = TruncatedNormal(UNKNOWN_PUE, UNKNOWN_U, 1.0, UNKNOWN_MOST)
 UNKNOWN_SOURCE = "Uptime Institute Global Data Center Survey 2024, spread assumed"
+MOST_PUE = 100.0  # above, somebody gave a percentage
 SMALL_PART = 0.01  # of the variance, below which a distribution's shape does not show
 
 Pue = float | tuple[float, float] | str | Distribution | None
 _KINDS = (Exact, Lognormal, TruncatedNormal, Uniform)
-
-
-def number(value: object, name: str) -> float:
-    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
-        raise InvalidInputError(
-            f"{name} must be a number, got {type(value).__name__} {value!r}"
-        )
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{name} must be a number, got {value!r}") from error
-    if not isfinite(number):
-        raise InvalidInputError(f"{name} must be finite, got {value!r}")
-    if number < 0.0:
-        raise InvalidInputError(f"{name} must be at least 0, got {value!r}")
-    return number
 
 
 def energy(
@@ -74,15 +61,16 @@ def energy(
     if energy_u_wh is None:
         value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
         return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
-    return mean, (Input("energy", _spread_out(mean, energy_u_wh), "given"),)
+    parts = (Input("energy", _spread_out(mean, energy_u_wh), "given"),)
+    return total(parts), parts
 
 
-def _spread_out(mean: float, u: float) -> Distribution:
-    u = number(u, "energy_u_wh")
+def _spread_out(mean: float, given_u: object) -> Distribution:
+    u = number(given_u, "energy_u_wh")
     if u == 0.0:
         return Exact(mean)
-    # A reading of 0 with an uncertainty is what is left of a normal above 0.
-    return Lognormal(mean, u / mean) if mean else TruncatedNormal(0.0, u)
+    # A reading of (nearly) 0 with an uncertainty is what is left of a normal above 0.
+    return Lognormal(mean, u / mean) if mean * MOST_CV > u else TruncatedNormal(mean, u)
 
 
 def measured(
@@ -99,15 +87,15 @@ def measured(
         value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
         return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
     u = number(u_j, "uncertainty_j") / J_PER_WH
-    whole = _spread_out(mean, u)
+    whole = (Input("energy", _spread_out(mean, u), source),)
     if not (isinstance(bounds, (list, tuple)) and len(bounds) == 2 and mean and u):
-        return mean, (Input("energy", whole, source),)
+        return total(whole), whole
     low, high = (number(b, "bounds_j") / J_PER_WH for b in bounds)
     # Rounded to 2**-40, so that 1 - half and 1 + half are exact and their mean is 1.
     half = round(0.5 * (high - low) / mean * 2.0**40) / 2.0**40
     rectangular, rest = half * half / 3.0, (u / mean) ** 2 - half * half / 3.0
     if rest <= 0.0 or half >= 1.0 or rectangular < SMALL_PART * (rest + rectangular):
-        return mean, (Input("energy", whole, source),)
+        return total(whole), whole
     return mean, (
         # (1 + rest') (1 + rectangular) = 1 + cv^2: the product has the metric's own u
         Input("energy", Lognormal(mean, sqrt(rest / (1.0 + rectangular))), source),
@@ -179,8 +167,8 @@ def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
     best, u = of.mean, of.mean * sqrt(of.c2)
     if isinstance(distribution, TruncatedNormal):
         best, u = distribution.mu, distribution.sigma
-    if best < 1.0 or getattr(distribution, "lower", 1.0) < 1.0:
-        raise InvalidInputError(f"pue is at least 1, got {value!r}")
+    if not 1.0 <= best <= MOST_PUE or getattr(distribution, "lower", 1.0) < 1.0:
+        raise InvalidInputError(f"pue lies between 1 and {MOST_PUE:g}, got {value!r}")
     return Input("pue", distribution, source, default), {
         "value": best,
         "u": u,

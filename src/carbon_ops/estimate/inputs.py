@@ -49,6 +49,11 @@ class Uniform(NamedTuple):
 
 Distribution = Union[Exact, Lognormal, TruncatedNormal, Uniform]  # noqa: UP007 (3.10)
 
+# Sizes of numbers, in any unit, that quantities of energy, carbon or their ratios have;
+# what lies outside is a slip, and would overflow when multiplied.
+LEAST, MOST = 1e-100, 1e100
+MOST_CV = 1e6
+
 NAMES: dict[type[Distribution], str] = {
     Exact: "exact",
     Lognormal: "lognormal",
@@ -112,24 +117,55 @@ def parse(item: dict[str, Any]) -> Input:
         raise InvalidInputError(f"not an input of an estimate: {item!r}") from error
 
 
-def checked(value: Distribution, name: str) -> Distribution:
-    """Return ``value`` if it describes a quantity that cannot be negative.
+def number(value: object, name: str, *, signed: bool = False) -> float:
+    """Return ``value`` as a float: finite, not negative, of a size that quantities have.
 
     Raises:
-        InvalidInputError: a parameter is not finite, negative or reversed.
+        InvalidInputError: it is no such number; the message names it and its value.
     """
-    for key, number in value._asdict().items():
-        if not isfinite(number) and not (key == "upper" and number == inf):
-            raise InvalidInputError(f"{name}: {key} must be finite, got {number!r}")
-        if number < 0.0 and key != "mu":
-            raise InvalidInputError(f"{name}: {key} must be at least 0, got {number!r}")
-    if isinstance(value, (TruncatedNormal, Uniform)):
-        if value.upper < value.lower:
-            raise InvalidInputError(
-                f"{name}: bounds are reversed: {value.lower!r}..{value.upper!r}"
-            )
-        if isinstance(value, Uniform) and value.upper == inf:
-            raise InvalidInputError(f"{name}: upper must be finite, got inf")
+    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
+        raise InvalidInputError(
+            f"{name} must be a number, got {type(value).__name__} {value!r:.80}"
+        )
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            f"{name} must be a number, got {value!r:.80}"
+        ) from error
+    if not isfinite(found):
+        raise InvalidInputError(f"{name} must be finite, got {value!r}")
+    if found < 0.0 and not signed:
+        raise InvalidInputError(f"{name} must be at least 0, got {value!r}")
+    if found != 0.0 and not LEAST <= abs(found) <= MOST:
+        raise InvalidInputError(
+            f"{name} must be 0 or between {LEAST:g} and {MOST:g}, got {value!r:.80}"
+        )
+    return found
+
+
+def checked(given: Distribution, name: str) -> Distribution:
+    """Return ``given`` if it describes a quantity that cannot be negative.
+
+    Raises:
+        InvalidInputError: a parameter is no number, not finite, negative or reversed.
+    """
+    unbounded = isinstance(given, TruncatedNormal) and given.upper == inf
+    numbers = {
+        key: number(item, f"{key} of {name}", signed=key == "mu")
+        for key, item in given._asdict().items()
+        if not (unbounded and key == "upper")
+    }
+    value = type(given)(**numbers)
+    if isinstance(value, Lognormal) and value.cv > MOST_CV:
+        raise InvalidInputError(
+            f"cv of {name} must be at most {MOST_CV:g}, got {value.cv!r}",
+            hint="A quantity known to that little is better left out.",
+        )
+    if isinstance(value, (TruncatedNormal, Uniform)) and value.upper < value.lower:
+        raise InvalidInputError(
+            f"bounds of {name} are reversed: {value.lower!r}..{value.upper!r}"
+        )
     if isinstance(value, TruncatedNormal) and value.sigma == 0.0:
         if not value.lower <= value.mu <= value.upper:
             raise InvalidInputError(
@@ -173,11 +209,12 @@ def shape(value: Distribution) -> Shape:
     if isinstance(value, Uniform):
         mean = 0.5 * (value.lower + value.upper)
         r = 0.5 * (value.upper - value.lower) / mean
-        return Shape(mean, r * r / 3.0, 0.0, r**4 / 5.0)
-    m = truncated.moments(*value)
-    return Shape(
-        m.mean, m.c2 / m.mean**2, m.c3 / m.mean**3, m.c4 / (m.mean * m.mean) ** 2
-    )
+        return Shape(mean, r * r / 3.0, 0.0, r**4 / 5.0)  # r is at most 1
+    # In units of sigma, so that no power of a very small quantity is formed.
+    mu, sigma, low, high = value
+    m = truncated.moments(mu / sigma, 1.0, low / sigma, high / sigma)
+    m2 = m.mean * m.mean
+    return Shape(m.mean * sigma, m.c2 / m2, m.c3 / m2 / m.mean, m.c4 / m2 / m2)
 
 
 def _point(value: Distribution) -> float:

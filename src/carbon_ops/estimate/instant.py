@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
-from math import isfinite
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.units import NS_PER_S
@@ -55,9 +54,9 @@ def instant(value: object, name: str) -> int:
             f"{name} must be RFC 3339 text, an aware datetime or epoch seconds, "
             f"got {type(value).__name__} {value!r}"
         )
-    if not isfinite(value) or not _FIRST_S <= value < _LAST_S:
+    if not _FIRST_S <= value < _LAST_S:  # NaN is not, either
         raise InvalidInputError(
-            f"{name} is no time between year 1 and 9999: {value!r}",
+            f"{name} is no time between year 1 and 9999: {value!r:.80}",
             hint="Numbers are seconds since 1970-01-01T00:00:00Z.",
         )
     whole = int(value // 1)

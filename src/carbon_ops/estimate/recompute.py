@@ -18,7 +18,6 @@ from carbon_ops.estimate.estimator import figure, label_of
 from carbon_ops.estimate.inputs import Exact, Input, Lognormal, parse
 from carbon_ops.estimate.instant import instant
 from carbon_ops.estimate.record import Figure
-from carbon_ops.estimate.span import TINY_WH
 from carbon_ops.intensity.base import Intensity, Signal
 from carbon_ops.intensity.static import StaticProvider
 from carbon_ops.model import ESTIMATE_SCHEMA
@@ -134,12 +133,12 @@ def _factor(
             piece["g_per_kwh"] = shipped.g_per_kwh
     parts = [float(piece["energy_wh"]) for piece in pieces]
     whole = float(record["energy_wh"])
-    if not isclose(fsum(parts), whole, rel_tol=1e-15, abs_tol=1e-300):
+    if not isclose(fsum(parts), whole, rel_tol=1e-15, abs_tol=0.0):
         raise ValueError(f"intervals hold {fsum(parts)!r} Wh of {whole!r} Wh")
     mean = float(old["g_per_kwh"])
     if len(pieces) == 1:
         mean = float(pieces[0]["g_per_kwh"])
-    elif whole > TINY_WH:
+    elif whole > 0.0:
         grams = [e * float(p["g_per_kwh"]) for e, p in zip(parts, pieces, strict=True)]
         mean = fsum(grams) / fsum(parts)
     value = Lognormal(mean, cv) if mean > 0.0 else Exact(0.0)

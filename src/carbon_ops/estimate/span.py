@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from carbon_ops.errors import ProviderError
 from carbon_ops.estimate.analytical import correlated
+from carbon_ops.estimate.inputs import LEAST, MOST_CV
 from carbon_ops.intensity.base import Intensity, Interval, Series, Signal
 from carbon_ops.units import NS_PER_S
 
 _HOUR_NS = 3_600 * NS_PER_S
 # A grid factor above this is a slip of units: brown coal at its worst is about 1,500.
 MAX_G_PER_KWH = 5_000.0
-TINY_WH = 1e-250  # below, shares of the energy lose digits: weigh by time alone
 # Correlation of a forecast's errors from one hour to the next: they fade over about half
 # a day, because weather and outages do. An assumption, not a measurement.
 FORECAST_RHO = 0.9
@@ -118,9 +118,13 @@ def check(series: Series, signal: Signal, start_ns: int, end_ns: int) -> None:
         if factor is None:
             continue
         g = factor.g_per_kwh
-        if not (0.0 <= g <= MAX_G_PER_KWH and 0.0 <= factor.cv < 100.0):
+        spreads = factor.cv, factor.residual_cv
+        if not (g == 0.0 or LEAST <= g <= MAX_G_PER_KWH) or not all(
+            cv == 0.0 or LEAST <= cv <= MOST_CV for cv in spreads
+        ):
             raise ProviderError(
-                f"{factor.provider}: {g!r} g/kWh (u {factor.cv!r}) cannot be a factor"
+                f"{factor.provider}: {g!r} g/kWh (relative u {spreads!r}) cannot be a "
+                "factor"
             )
         if factor.signal != signal:
             raise ProviderError(
@@ -170,7 +174,7 @@ def factor(
         Piece(left, right, part, one, flag)
         for (left, right, one, flag), part in zip(kept, parts, strict=True)
     )
-    weights = parts if energy_wh > TINY_WH else [float(d) for d in durations]
+    weights = parts if energy_wh > 0.0 else [float(d) for d in durations]
     mean, common, residual = weighted(pieces, weights)
     found = [f for p in pieces for f in (*p.intensity.flags, p.flag) if f]
     return Factor(mean, common, residual, pieces, tuple(dict.fromkeys(found)))

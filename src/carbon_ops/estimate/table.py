@@ -17,7 +17,7 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given, span
 from carbon_ops.estimate.analytical import Model
 from carbon_ops.estimate.engine import Outcome, evaluate
-from carbon_ops.estimate.inputs import Input, Lognormal
+from carbon_ops.estimate.inputs import LEAST, MOST, MOST_CV, Input, Lognormal, number
 from carbon_ops.estimate.instant import instant
 from carbon_ops.intensity.base import Interval, Signal
 from carbon_ops.units import NS_PER_S, WH_PER_KWH
@@ -71,6 +71,11 @@ def many(
         u = _numbers(energy_u_wh, "energy_u_wh")
         if u.size != count:
             raise InvalidInputError(f"columns differ in length: {count}, {u.size}")
+        for row in np.flatnonzero(known & (u >= energy * MOST_CV) & (u > 0.0))[:1]:
+            raise InvalidInputError(
+                f"energy_u_wh, row {row}: {u[row]!r} on {energy[row]!r} Wh",
+                hint="Estimate a reading that may as well be 0 alone.",
+            )
         cv = np.divide(u, energy, out=np.zeros(count), where=energy > 0.0)
     for row in np.flatnonzero(ends < starts)[:1]:
         raise InvalidInputError(f"row {row}: the span ends before it starts")
@@ -198,7 +203,7 @@ def _units(
     keys = np.round(np.stack([cv, common, residual], axis=1), 12)  # cv to 1e-12
     unique, back = np.unique(keys, axis=0, return_inverse=True)
     columns = np.empty((5, len(unique)))
-    for number, (energy_cv, factor_cv, residual_cv) in enumerate(unique.tolist()):
+    for at, (energy_cv, factor_cv, residual_cv) in enumerate(unique.tolist()):
         inputs = [
             Input(name, Lognormal(1.0, value), "")
             for name, value in (
@@ -213,7 +218,7 @@ def _units(
         of: Outcome = evaluate(
             Model(1.0, tuple(inputs)), estimator.coverage, method=estimator.method
         )
-        columns[:, number] = of.mean, of.median, of.sd, of.low, of.high
+        columns[:, at] = of.mean, of.median, of.sd, of.low, of.high
     return columns[:, back.reshape(-1)]
 
 
@@ -240,13 +245,13 @@ def _numbers(values: Sequence[Any] | Column, name: str) -> Array:
     """Return a column of numbers at least 0, NaN for those that are not known."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         array = values.astype(np.float64)
-        for row in np.flatnonzero((array < 0.0) | np.isinf(array))[:1]:
-            raise InvalidInputError(
-                f"{name}, row {row}: must be finite and at least 0, got {array[row]!r}"
-            )
+        for row in np.flatnonzero(
+            (array != 0.0) & ~((array >= LEAST) & (array <= MOST)) & ~np.isnan(array)
+        )[:1]:
+            number(array[row], f"{name}, row {row}")
         return array
     found = []
     for row, value in enumerate(values):
         missing = value is None or value != value  # noqa: PLR0124 - NaN
-        found.append(np.nan if missing else given.number(value, f"{name}, row {row}"))
+        found.append(np.nan if missing else number(value, f"{name}, row {row}"))
     return np.array(found, dtype=np.float64)

@@ -149,6 +149,15 @@ def test_no_energy_used_is_zero_and_a_span_without_length_is_valid() -> None:
     ]
 
 
+def test_zero_give_or_take_is_what_a_normal_leaves_above_zero() -> None:
+    made = checked(
+        CarbonEstimator("DE").estimate_over_span(START, END, 0.0, energy_u_wh=1.0)
+    )
+    assert made["energy_wh"] == pytest.approx(sqrt(2.0 / 3.141592653589793))
+    assert made["truncated_mass"]["energy"] == pytest.approx(0.5)
+    assert made["warnings"]
+
+
 def test_a_century_is_only_a_long_span() -> None:
     made = checked(
         CarbonEstimator("DE").estimate_over_span(
@@ -166,6 +175,11 @@ def test_a_century_is_only_a_long_span() -> None:
         (-1.0, "-1.0"),
         ("100", "'100'"),
         (True, "True"),
+        (1e300, "1e\\+300"),
+        (5e-324, "5e-324"),
+        (10**400, "must be a number"),
+        (Lognormal(1.0, 1e9), "1000000000.0"),
+        (Uniform("1", 2.0), "'1'"),  # type: ignore[arg-type]
         ([1.0, 2.0], r"\[1.0, 2.0\]"),
         (TruncatedNormal(1.0, -1.0), "-1.0"),
         (Lognormal(1.0, float("nan")), "nan"),
@@ -196,6 +210,9 @@ def test_a_reversed_span_is_refused_with_its_length() -> None:
         {"method": "guess"},
         {"coverage": 1.0},
         {"coverage": 0.0},
+        {"coverage": 1.0 - 1e-12},
+        {"coverage": "0.95"},
+        {"pue": 120.0},
         {"coverage": float("nan")},
         {"pue": 0.9},
         {"pue": float("nan")},
@@ -237,6 +254,7 @@ def test_facility_overhead_is_what_was_said_of_it(
     assert made["pue"]["u"] == pytest.approx(u)
     assert made["pue"]["default"] is default
     assert made["carbon_gco2e"] >= plain.carbon_gco2e * 0.999 * value  # type: ignore[operator]
+    assert made["method"] == "analytical_truncated"
     if pue is None:
         assert made["pue"]["reason"] == "facility overhead not included"
 
