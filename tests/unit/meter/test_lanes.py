@@ -320,3 +320,28 @@ def test_no_nanosecond_is_given_out_twice() -> None:
     assert sum(results) <= 12_000_000_000
     assert sum(results) > 11_900_000_000
     assert results[0] == pytest.approx(5e9, rel=0.01)
+
+
+def test_what_a_coroutine_used_is_counted_once_for_the_span_around_it(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("inside")
+    async def inside() -> None:
+        burn(0.1)
+
+    def beside() -> None:
+        with logger.span("beside"):
+            both.wait()
+            burn(0.1)
+            both.wait()
+
+    both = threading.Barrier(2)
+    with logger.span("outer") as outer:
+        thread = threading.Thread(target=beside)
+        thread.start()
+        both.wait()
+        asyncio.run(inside())
+        both.wait()
+        thread.join()
+
+    assert cpu(outer.metric) == pytest.approx(0.1, abs=0.06)
