@@ -61,6 +61,7 @@ _RUN_ZONE = Struct("<iBQQQd")
 _MAX_BYTES = 64 << 20
 _PAGE = 4_096
 _TRIES = 20  # a writer needs microseconds for a slot; twenty looks outlast it
+_SEEN = 32  # samples a reader keeps unpacked
 
 
 class RingError(Exception):
@@ -259,7 +260,15 @@ def _sealed(size: int) -> tuple[int | None, mmap.mmap]:
 class RingReader:
     """A client's end. Closes ``fd``; holds only the mapping, which survives a fork."""
 
-    __slots__ = ("_head", "_map", "_slot", "_slots", "layout", "time_namespace")
+    __slots__ = (
+        "_head",
+        "_map",
+        "_seen",
+        "_slot",
+        "_slots",
+        "layout",
+        "time_namespace",
+    )
 
     def __init__(self, fd: int) -> None:
         """Check the seals and the format, then map the memory read-only.
@@ -299,6 +308,7 @@ class RingReader:
         self._head: int = head
         self._slot: int = slot
         self._slots: int = slots
+        self._seen: dict[int, Sample] = {}  # a sample never changes: unpack it once
 
     @property
     def closed(self) -> bool:
@@ -324,11 +334,17 @@ class RingReader:
         Raises:
             LostError: it has been overwritten, or was never written.
         """
+        seen = self._seen.get(sequence)
+        if seen is not None and sequence >= self.oldest:
+            return seen
         at = self._head + sequence % self._slots * self._slot
         for _ in range(_TRIES):
             sample = unpack_sample(self._map[at : at + self._slot])
             if sample is not None:
                 if sample.sequence == sequence:
+                    if len(self._seen) >= _SEEN:
+                        self._seen = {}
+                    self._seen[sequence] = sample
                     return sample
                 break
         raise LostError(f"sample {sequence} is not in the ring")
