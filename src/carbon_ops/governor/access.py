@@ -15,7 +15,6 @@ from sys import byteorder
 from typing import NamedTuple
 
 from carbon_ops.errors import CarbonOpsError
-from carbon_ops.governor.links import overflow_uid
 
 DEFAULT_GROUP = "carbon-users"
 SOCKET_MODE = 0o660
@@ -225,7 +224,7 @@ def watchdog_interval_ns() -> int | None:
 # --- peers --------------------------------------------------------------------------
 
 
-def peer_uid(connection: socket.socket) -> int | None:
+def peer_uid(connection: socket.socket, overflow: int | None) -> int | None:
     """Return the user at the other end; None if this namespace cannot name them.
 
     A user without a mapping here shows as the overflow uid, which then stands for
@@ -233,7 +232,7 @@ def peer_uid(connection: socket.socket) -> int | None:
     """
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     uid = int.from_bytes(raw[4:8], byteorder)
-    return None if uid == overflow_uid() else uid
+    return None if uid == overflow else uid
 
 
 # --- privileges ---------------------------------------------------------------------

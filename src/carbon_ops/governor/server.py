@@ -19,6 +19,7 @@ from carbon_ops.counters import timeline
 from carbon_ops.errors import OutOfWindowError
 from carbon_ops.governor import protocol
 from carbon_ops.governor.access import notify, peer_uid
+from carbon_ops.governor.links import overflow_uid
 from carbon_ops.governor.protocol import ErrorReply, ProtocolError, Request
 
 TYPE_CHECKING = False
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
 MAX_CLIENTS = 256
 MAX_CLIENTS_PER_USER = 64
-MAX_ACCEPTS = 32  # in one turn of the loop
+MAX_ACCEPTS = 64  # in one turn of the loop
 IDLE_NS = 60_000_000_000  # between two requests
 MESSAGE_NS = 5_000_000_000  # for the rest of a request, or to take a reply
 PERIOD_NS = 100_000_000
 SERVICE_NS = 20_000_000  # spent on clients in one period at most
+THROTTLED_NS = 10_000_000  # between two looks for new clients meanwhile
 MAX_FAULTS_SAID = 10
 CHECK_TICKS = 10  # samples between two looks at clients, and at zones that fail
 RESCAN_NS = 30_000_000_000  # between two looks for new zones: walking a tree costs 3 ms
@@ -84,6 +86,7 @@ class Server:
         self._watchdog_ns = watchdog_ns
         self._alive_ns = 0
         self._clients: dict[int, _Client] = {}
+        self._overflow = overflow_uid()
         self._period_ns = 0
         self._spent_ns = 0
         self._snapshot = b""
@@ -104,8 +107,10 @@ class Server:
             if now >= self._period_ns + PERIOD_NS:
                 self._period_ns, self._spent_ns = now, 0
             elif self._spent_ns >= SERVICE_NS:
+                # Those who are in have to wait; those outside are let in all the same.
+                self._accept(now)
                 rest = self._period_ns + PERIOD_NS - now
-                sleep(min(rest, due - now) / 1e9)
+                sleep(max(0, min(rest, due - now, THROTTLED_NS)) / 1e9)
                 continue
             events = self._epoll.poll((due - now) / 1e9)
             start = now = monotonic_ns()
@@ -179,10 +184,10 @@ class Server:
                 return
             except OSError:  # out of descriptors or memory: make room, and wait
                 self._evict(list(self._clients.values()))
-                self._spent_ns += SERVICE_NS
+                self._spent_ns += SERVICE_NS  # else the loop would spin on it
                 return
             connection.setblocking(False)
-            uid = peer_uid(connection)
+            uid = peer_uid(connection, self._overflow)
             clients = list(self._clients.values())
             own = [client for client in clients if client.uid == uid]
             if len(own) >= MAX_CLIENTS_PER_USER:
