@@ -25,10 +25,11 @@ from carbon_ops.ledger.canonical import (
 from carbon_ops.ledger.chain import MAX_RECORD_BYTES, ZERO_HASH
 from carbon_ops.ledger.merkle import node_hash
 
-# Number tokens that the quick codec writes otherwise than RFC 8785. An exponent is
-# followed by the end of its token, which inside text happens by chance only (and then
-# costs time, no more).
-_EXPONENT = re.compile(rb"e-?\d{1,3}[,}\]]")
+# Number tokens that the quick codec writes otherwise than RFC 8785: it has no plus sign in
+# exponents, and uses them from 1e-5 down instead of from 1e-7 down. An exponent is followed
+# by the end of its token, which inside text happens by chance only (and then costs time,
+# no more).
+_EXPONENT = re.compile(rb"e(?:\d{1,3}|-[1-6])[,}\]]")
 _WHOLE_FLOAT = re.compile(rb"\.0[,}\]]")
 _SHAPE = bytes(
     ord("0") if c in b"0123456789" else ord(",") if c in b":[,-" else c
