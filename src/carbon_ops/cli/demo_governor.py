@@ -7,7 +7,7 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404: argument lists, no shell
 import sys
 import time
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def simulated_governor(directory: Path) -> Iterator[Path]:
     path = directory / "governor.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(directory / "notify.sock"))
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # nosec B603: our own module
             [
                 *(sys.executable, "-m", "carbon_ops.governor.daemon"),
                 *("--rapl-mode=simulated", f"--socket={path}"),

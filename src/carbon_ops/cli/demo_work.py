@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
+import subprocess  # nosec B404: argument lists, no shell
 import sys
 import time
 from collections.abc import Callable
@@ -40,7 +40,10 @@ def hash_chain(links: int) -> str:
 def in_children(count: int, seconds: float) -> None:
     """Hash in ``count`` processes at once: their energy is this task's, too."""
     code = f"from {__name__} import hash_for; hash_for({seconds})"
-    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
+    children = [
+        subprocess.Popen([sys.executable, "-c", code])  # nosec B603: our own code
+        for _ in range(count)
+    ]
     for child in children:
         child.wait()
 

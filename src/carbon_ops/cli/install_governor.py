@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
+import subprocess  # nosec B404: argument lists, no shell
 
 import click
 

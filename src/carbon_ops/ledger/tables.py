@@ -210,7 +210,7 @@ def _by_duckdb(ledger: str, output: Path, kind: str | None) -> int:
         source = rows(ledger, kind)
         while batch := list(islice(source, _BATCH)):
             base.executemany(
-                f"INSERT INTO ledger VALUES ({marks})",  # marks, no values
+                f"INSERT INTO ledger VALUES ({marks})",  # nosec B608: marks, no values
                 [[_fitting(row.get(n), k) for n, k in kinds.items()] for row in batch],
             )
             count += len(batch)
