@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "demo",
     "doctor": "doctor",
     "estimate": "estimate",
+    "export": "export",
     "install-governor": "install_governor",
     "intensity": "intensity",
     "ledger": "ledger",

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from carbon_ops.meter.attribution import divide
+
 KEPT = 12  # intervals in a spark line
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = "_.:-=+*#"
@@ -80,11 +82,7 @@ class Ranking:
             reason: As in a metric.
             processes: How many processes there are.
         """
-        whole = max(busy_ns or 0, sum(used.values()))
-        shares = {
-            key: 0 if host_uj is None or whole == 0 else host_uj * ns // whole
-            for key, ns in used.items()
-        }
+        shares = divide(host_uj or 0, used, busy_ns)
         for key, uj in shares.items():
             self._total[key] = self._total.get(key, 0) + uj
         for key in self._recent.keys() | shares.keys():

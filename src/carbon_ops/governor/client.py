@@ -21,6 +21,8 @@ from carbon_ops.model import Origin, Sample
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carbon_ops.governor.links import Link
     from carbon_ops.model import Edge, Layout, Window
 
@@ -156,6 +158,19 @@ class GovernorClient:
         if _stepped(mark, last):
             result = result._replace(flags=(*result.flags, "clock_step"))
         return result
+
+    def since(self, mark: Sample) -> Sequence[Sample]:
+        """Return the samples from ``mark`` on, as far as they are kept.
+
+        Raises:
+            GovernorUnavailableError: as :meth:`latest`.
+        """
+        link, _ = self._newest()
+        try:
+            return link.since(mark)
+        except GoneError as error:
+            self._leave(link)
+            raise _lost(self.path, error) from None
 
     def close(self) -> None:
         """Let go of the governor; the next call connects anew."""

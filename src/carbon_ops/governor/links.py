@@ -80,6 +80,12 @@ class RingLink:
             return [sample for sample in outer if sample is not None]
         return near
 
+    def since(self, mark: Sample) -> Sequence[Sample]:
+        """Return the samples from ``mark`` on, as far as they are kept."""
+        first = max(mark.sequence, self._ring.oldest)
+        found = (self._maybe(n) for n in range(first, self._ring.newest + 1))
+        return [sample for sample in found if sample is not None]
+
     def _maybe(self, sequence: int) -> Sample | None:
         try:
             if self._ring.oldest <= sequence <= self._ring.newest:
@@ -157,6 +163,10 @@ class SocketLink:
         if _all_fresh(near):
             return near
         return self._series(max(0, t_ns - _WIDE_NS), t_ns)
+
+    def since(self, mark: Sample) -> Sequence[Sample]:
+        """Return the samples from ``mark`` on, as far as they are kept."""
+        return self._series(mark.monotonic_ns, monotonic_ns())
 
     def close(self) -> None:
         """Close the connection."""

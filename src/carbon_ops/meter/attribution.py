@@ -11,6 +11,7 @@ Policies
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from math import exp, log
 from typing import NamedTuple
@@ -67,6 +68,24 @@ def ratio(task_ns: int, busy_ns: int) -> tuple[float, bool]:
 def share(total_uj: int, part: int, whole: int) -> int:
     """Return ``total_uj * part / whole`` [µJ], rounded down; 0 when ``whole`` is 0."""
     return total_uj * part // whole if whole else 0
+
+
+def divide(
+    total_uj: int, used: Mapping[str, int], busy_ns: int | None
+) -> dict[str, int]:
+    """Return the share of each [µJ] by its CPU time; what is left is the rest's.
+
+    Args:
+        total_uj: The host's energy [µJ].
+        used: CPU time of each [ns].
+        busy_ns: CPU time the host was busy [ns]; less than the sum of ``used``, as its
+            coarse ticks can make it, counts as the sum.
+
+    >>> divide(100, {"a": 1, "b": 2}, 10)
+    {'a': 10, 'b': 20}
+    """
+    whole = max(busy_ns or 0, sum(used.values()))
+    return {key: share(total_uj, ns, whole) for key, ns in used.items()}
 
 
 def split(

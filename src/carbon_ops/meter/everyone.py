@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 from carbon_ops.meter.process_tree import read_file
 
@@ -58,6 +59,9 @@ class Everyone:
 
     def __len__(self) -> int:
         return len(self._last)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._last)
 
     def name(self, pid: int) -> str:
         """Return the name of process ``pid``, or its number once it is gone."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.log import log
 from carbon_ops.meter import baseline, memory, metric, process_tree
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.lanes import Lane, Pool
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 POLICIES = ("proportional", "excluded")
+# Called with each finished span of this process and its estimate, by the thread that
+# ends it; exporters put themselves here.
+observers: list[Callable[[Metric, CarbonRecord | None], None]] = []
 
 
 class Mark(NamedTuple):
@@ -381,6 +385,11 @@ class EnergyLogger:
         with self._lock:
             self._summary.add(built, record)
             self.metrics.append(built.metric)
+        for observe in observers:
+            try:
+                observe(built.metric, record)
+            except Exception as error:  # noqa: BLE001 - somebody else's
+                log().warning("an observer of spans failed: %s", error)
         return built.metric, record
 
 
