@@ -78,7 +78,9 @@ class Edge(NamedTuple):
     busy_ns: int  # host busy CPU time, interpolated
     sample: Sample  # the newest sample at or before the instant (for counts)
     extrapolated: bool  # past the last good reading of a counted zone
-    blind: tuple[int, ...] = ()  # positions of zones without a good reading from here on
+    blind: tuple[
+        int, ...
+    ] = ()  # positions of zones without a good reading from here on
     after: Sample | None = (
         None  # the first sample past the instant; None: there is none
     )
