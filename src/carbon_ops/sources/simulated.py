@@ -81,6 +81,7 @@ class SimulatedSource:
         clock: CLOCK_MONOTONIC [ns], or a test's own.
         busy: Busy CPU time of the host [ns]; ``/proc/stat`` if none is given.
         start_ticks: First value of every register; just below the top if none is given.
+        units: Of single zones; 61.035 µJ, or 15.3 µJ for memory, if none is given.
 
     Raises:
         InvalidInputError: a power or a duration is not a number above (or at) 0.
@@ -96,11 +97,12 @@ class SimulatedSource:
         clock: Callable[[], int] = time.monotonic_ns,
         busy: Callable[[], int] | None = None,
         start_ticks: int | None = None,
+        units: Mapping[str, Unit] | None = None,
     ) -> None:
         chosen = dict(DEFAULT_PROFILE if profile is None else profile)
         for key, power in chosen.items():
             _check(key, power)
-        raws = _raws(list(chosen))
+        raws = _raws(list(chosen), units or {})
         self.zones: tuple[Zone, ...] = tree(raws)
         self._powers = tuple(chosen.values())
         self._units = [raw.unit for raw in raws]
@@ -148,14 +150,14 @@ class SimulatedSource:
             self._host.close()
 
 
-def _raws(keys: Sequence[str]) -> list[RawZone]:
+def _raws(keys: Sequence[str], units: Mapping[str, Unit]) -> list[RawZone]:
     return [
         RawZone(
             control="simulated",
             id=key,
             parent=key.rsplit("/", 1)[0] if "/" in key else None,
             name=key.rsplit("/", 1)[-1],
-            unit=_DRAM if key.endswith("/dram") else _PACKAGE,
+            unit=units.get(key, _DRAM if key.endswith("/dram") else _PACKAGE),
             max_power_w=0.0,
         )
         for key in keys
