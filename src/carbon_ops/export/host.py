@@ -94,12 +94,13 @@ class HostView:
 
     def _look(self) -> None:
         try:
-            now = self._client.layout, self._client.latest()
+            sample = self._client.latest()
+            layout = self._client.layout  # after it: of a governor that came anew
         except GovernorUnavailableError as error:
             self._now = self._last = None
             self._reason = error.reason
             return
-        layout, sample = self._now = now
+        self._now = layout, sample
         self._reason = None
         if self._carry.epoch(layout.instance_id):
             self._last = None

@@ -116,7 +116,8 @@ class Zones:
         """Return energy and power of each zone between the newest samples of two looks."""
         last = self._last
         try:
-            layout, sample = self._client.layout, self._client.latest()
+            sample = self._client.latest()
+            layout = self._client.layout  # after it: of a governor that came anew
         except GovernorUnavailableError:
             self._last = None
             return []
