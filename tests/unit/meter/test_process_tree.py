@@ -13,30 +13,30 @@ import pytest
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import process_tree
 from carbon_ops.meter.logger import clock_of
-from carbon_ops.meter.process_tree import OwnProcess, OwnThread, OwnTree, TreeClock
+from carbon_ops.meter.process_tree import TreeClock
 from carbon_ops.sources.cgroup import CgroupClock, own_path
 
 BURN = "import time\nend=time.process_time()+{s}\nwhile time.process_time()<end: pass\n"
 
+# Every test that forks does it in a fresh process: one without the threads and pipes of
+# the test runner, and without children of anybody else's.
+FORKING = """
+import os, sys, time
+from carbon_ops.meter import process_tree
+from carbon_ops.meter.process_tree import OwnProcess, OwnThread, OwnTree
 
-def burn(seconds: float) -> None:
+def burn(seconds):
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         sum(range(500))
 
-
-Pipe = tuple[int, int]
-
-
-def wait_for_close(pipe: Pipe) -> None:
-    """Wait, in a child, until the parent closes its end or ends itself."""
+def wait_for_close(pipe):
+    # Until the parent closes its end, or ends.
     os.close(pipe[1])
     os.read(pipe[0], 1)
     os._exit(0)
 
-
-def fork_burner(seconds: float, *, then_wait: Pipe | None = None) -> int:
-    """Start a child that uses ``seconds`` of CPU time, then waits for a pipe to close."""
+def fork_burner(seconds, then_wait=None):
     pid = os.fork()
     if pid == 0:
         burn(seconds)
@@ -45,53 +45,67 @@ def fork_burner(seconds: float, *, then_wait: Pipe | None = None) -> int:
         os._exit(0)
     return pid
 
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+clock = OwnTree(with_self=False)
+before = clock.read()
+"""
+
+
+def fork_in(program: str) -> None:
+    """Run ``program`` after the lines above; a failed assertion is its exit status."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING + program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+
 
 def test_many_short_children_are_all_counted() -> None:
-    clock = OwnTree(with_self=False)
-    before = clock.read()
-    used = 0.0
-    for _ in range(100):
-        pid = fork_burner(0.002)
-        _, _, usage = os.wait4(pid, 0)
-        used += usage.ru_utime + usage.ru_stime
-
-    assert (clock.read() - before) / 1e9 == pytest.approx(used, rel=0.01)
+    fork_in("""
+used = 0.0
+for _ in range(100):
+    _, _, usage = os.wait4(fork_burner(0.002), 0)
+    used += usage.ru_utime + usage.ru_stime
+counted = (clock.read() - before) / 1e9
+assert abs(counted - used) <= 100 * 2e-6, (counted, used)  # two whole microseconds each
+""")
 
 
 def test_a_living_child_counts_and_is_not_counted_again_when_it_is_reaped() -> None:
-    clock = OwnTree(with_self=False)
-    before = clock.read()
-    reader, writer = os.pipe()
-    pid = fork_burner(0.05, then_wait=(reader, writer))
-    deadline = time.monotonic() + 30
-    while clock.read() - before < 50_000_000:
-        assert time.monotonic() < deadline
-    os.close(writer)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-    as_zombie = clock.read() - before
-    _, _, usage = os.wait4(pid, 0)
-    reaped = clock.read() - before
-    os.close(reader)
-
-    assert as_zombie == pytest.approx(reaped, rel=0.02)
-    assert reaped / 1e9 == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.01)
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.05, (reader, writer))
+until(lambda: clock.read() - before >= 50_000_000)
+os.close(writer)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+as_zombie = clock.read() - before
+_, _, usage = os.wait4(pid, 0)
+reaped = clock.read() - before
+assert abs(as_zombie - reaped) <= 10_000, (as_zombie, reaped)
+assert abs(reaped / 1e9 - usage.ru_utime - usage.ru_stime) <= 1e-5
+""")
 
 
 def test_grandchildren_count_alive_and_reaped() -> None:
-    reader, writer = os.pipe()
-    clock = OwnTree(with_self=False)
-    before = clock.read()
-    pid = os.fork()
-    if pid == 0:
-        os.waitpid(fork_burner(0.05), 0)  # reaped by the child
-        fork_burner(0.05, then_wait=(reader, writer))  # alive below it
-        wait_for_close((reader, writer))
-    deadline = time.monotonic() + 30
-    while (clock.read() - before) / 1e9 < 0.08:  # ticks of 10 ms where others reap
-        assert time.monotonic() < deadline, (clock.read() - before) / 1e9
-    os.close(writer)
-    os.waitpid(pid, 0)
-    os.close(reader)
+    fork_in("""
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.waitpid(fork_burner(0.05), 0)  # reaped by the child
+    fork_burner(0.05, (reader, writer))  # alive below it
+    wait_for_close((reader, writer))
+until(lambda: clock.read() - before >= 80_000_000)  # others' reaping: ticks of 10 ms
+os.close(writer)
+os.waitpid(pid, 0)
+""")
 
 
 def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
@@ -104,6 +118,7 @@ def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
         deadline = time.monotonic() + 30
         while clock.read() < 100_000_000:
             assert time.monotonic() < deadline
+            time.sleep(0.001)
         assert child.pid in clock.pids()
     finally:
         child.communicate(b"\n")
@@ -115,29 +130,31 @@ def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
 
 
 def test_the_clocks_of_this_process_differ_as_they_should() -> None:
-    tree, process, thread = OwnTree(), OwnProcess(), OwnThread()
-    before = tree.read(), process.read(), thread.read()
-    os.waitpid(fork_burner(0.05), 0)
-    burn(0.02)
-    after = tree.read(), process.read(), thread.read()
-    used = [now - then for now, then in zip(after, before, strict=True)]
+    fork_in("""
+clocks = OwnTree(), OwnProcess(), OwnThread()
+start = [c.read() for c in clocks]
+_, _, usage = os.wait4(fork_burner(0.05), 0)
+burn(0.02)
+thread = clocks[2].read() - start[2]
+process = clocks[1].read() - start[1]
+tree = clocks[0].read() - start[0]
+child = round((usage.ru_utime + usage.ru_stime) * 1e9)
+assert 20_000_000 <= thread <= process
+assert tree >= process - 1_000_000 + child - 10_000, (tree, process, child)
+""")
 
-    assert used[0] >= used[1] + 45_000_000
-    assert used[1] >= 18_000_000
-    assert used[2] >= 18_000_000
-    assert used[2] <= used[1] + 1_000_000
 
-
-def test_without_children_there_is_one_question_and_no_walk(
-    tmp_path: object,
-) -> None:
-    assert process_tree.have_children() in (True, False)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if not process_tree.have_children() else 1)
-    assert process_tree.have_children()
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+def test_without_children_there_is_one_question_and_no_walk() -> None:
+    fork_in("""
+assert not process_tree.have_children()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if not process_tree.have_children() else 1)
+assert process_tree.have_children()
+_, status = os.waitpid(pid, 0)
+assert status == 0
+assert not process_tree.have_children()
+""")
 
 
 def test_ignored_sigchld_is_noticed() -> None:
@@ -150,8 +167,9 @@ def test_ignored_sigchld_is_noticed() -> None:
 
 
 def test_memory_of_a_process_that_is_gone_is_unknown_not_zero() -> None:
-    pid = fork_burner(0.0)
-    os.waitpid(pid, 0)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    pid = ended.pid
 
     assert process_tree.resident_bytes([pid]) is None
     assert (process_tree.resident_bytes([os.getpid(), pid]) or 0) > 0
