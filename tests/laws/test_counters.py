@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_ops.counters.accumulator import UPDATE_NS, Bank, bound_uj
-from carbon_ops.counters.wrap import Unit, energy_of, ticks_of, unit_of_range
+from carbon_ops.counters.wrap import Unit, ticks_of, unit_of_range
 from carbon_ops.model import Zone, ZoneTotals
 
 TOP = 2**32 - 1
@@ -74,7 +74,7 @@ def test_the_sum_of_steps_is_the_true_energy_through_wraps_and_failures(
         totals = bank.step([shown if ok else None], now, now)[0]
         assert totals.fresh is ok
         if ok:
-            assert totals.total_uj == energy_of(true, *unit[:2])
+            assert totals.total_uj == kernel_uj(true, unit)
 
     assert (totals.gaps, totals.resets, totals.slack_uj) == (0, 0, 0)
     assert totals.failures <= len(steps)
@@ -105,7 +105,7 @@ def test_gaps_of_any_length_hold_the_truth_between_total_and_slack(
         totals = bank.step([shown if ok else None], now, now + asleep)[0]
         if ok:
             low, high = totals.total_uj, totals.total_uj + totals.slack_uj
-            assert low <= energy_of(true, *unit[:2]) <= high
+            assert low <= kernel_uj(true, unit) <= high
 
 
 readings = st.one_of(

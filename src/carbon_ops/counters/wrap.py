@@ -69,12 +69,3 @@ def ticks_of(energy_uj: int, unit: Unit) -> int:
     1000000
     """
     return -(-energy_uj * unit.denominator // unit.numerator)
-
-
-def energy_of(ticks: int, numerator: int, denominator: int) -> int:
-    """Return the energy [µJ] of ``ticks``, rounded down as the kernel does.
-
-    >>> energy_of(3, 61_035, 1000)
-    183
-    """
-    return ticks * numerator // denominator

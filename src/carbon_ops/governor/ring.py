@@ -29,6 +29,7 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from struct import Struct
 from typing import cast, overload
 from zlib import crc32
@@ -163,9 +164,8 @@ def _text_out(text: str) -> bytes:
 
 def pack_sample(sample: Sample) -> bytes:
     """Return ``sample`` as the bytes of one slot."""
-    body = _FIXED.pack(*sample[:8]) + b"".join(
-        [_ZONE.pack(*totals) for totals in sample.totals]
-    )
+    layout = _FIXED.format + _ZONE.format[1:] * len(sample.totals)
+    body = struct.pack(layout, *sample[:8], *chain.from_iterable(sample.totals))
     return body + _CRC.pack(crc32(body))
 
 
