@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.export.span import span
     from carbon_ops.ledger.store import Ledger
     from carbon_ops.ledger.verify import verify_ledger
     from carbon_ops.meter.logger import EnergyLogger
@@ -21,6 +22,7 @@ __all__ = [
     "EnergyLogger",
     "Ledger",
     "__version__",
+    "span",
     "track",
     "verify_ledger",
 ]
@@ -29,6 +31,7 @@ _HOME = {
     "CarbonEstimator": "carbon_ops.estimate.estimator",
     "EnergyLogger": "carbon_ops.meter.logger",
     "Ledger": "carbon_ops.ledger.store",
+    "span": "carbon_ops.export.span",
     "track": "carbon_ops.meter.track",
     "verify_ledger": "carbon_ops.ledger.verify",
 }

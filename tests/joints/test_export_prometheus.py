@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +309,9 @@ def test_increase_over_ours_is_the_truth_and_over_raw_counters_is_not(
         server = Prometheus(stack, tmp_path, {"ours": ours, "theirs": theirs})
         names = ("hw_energy_joules_total", "node_rapl_package_joules_total")
         for name in names:
-            until(lambda name=name: len(server.ask(name)) == len(ZONES), name)
+            until(
+                partial(lambda asked: len(server.ask(asked)) == len(ZONES), name), name
+            )
         began = time.time()
         time.sleep(IDLE_S)
         machine.start()

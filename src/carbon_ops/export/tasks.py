@@ -39,7 +39,7 @@ class _Task:
 
 
 class Tasks:
-    """Adds up what :data:`carbon_ops.meter.logger.observers` tells. Any thread may."""
+    """Adds up what :data:`carbon_ops.EnergyLogger.observers` tells. Any thread may."""
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
@@ -137,10 +137,10 @@ _of_this_program: Tasks | None = None
 def tasks() -> Tasks:
     """Return the totals of this program's spans; the first call begins to count."""
     global _of_this_program  # noqa: PLW0603 - one per process
-    from carbon_ops.meter.logger import observers
+    from carbon_ops.meter.logger import EnergyLogger
 
     with _lock:
         if _of_this_program is None:
             _of_this_program = Tasks()
-            observers.append(_of_this_program)
+            EnergyLogger.observers.append(_of_this_program)
         return _of_this_program

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from collections import deque
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 POLICIES = ("proportional", "excluded")
-# Called with each finished span of this process and its estimate, by the thread that
-# ends it; exporters put themselves here.
-observers: list[Callable[[Metric, CarbonRecord | None], None]] = []
 
 
 class Mark(NamedTuple):
@@ -93,6 +90,10 @@ class EnergyLogger:
         UnknownRegionError: ``region`` is not known.
         LedgerError: the ledger cannot be opened.
     """
+
+    # Called with each finished span of this process and its estimate, by the thread that
+    # ends it; exporters put themselves here.
+    observers: ClassVar[list[Callable[[Metric, CarbonRecord | None], None]]] = []
 
     def __init__(
         self,
@@ -385,7 +386,7 @@ class EnergyLogger:
         with self._lock:
             self._summary.add(built, record)
             self.metrics.append(built.metric)
-        for observe in observers:
+        for observe in self.observers:
             try:
                 observe(built.metric, record)
             except Exception as error:  # noqa: BLE001 - somebody else's
