@@ -176,8 +176,14 @@ def test_ignored_signals_stay_ignored_and_default_ones_default() -> None:
 # --- exit statuses --------------------------------------------------------------------
 
 
-def test_a_command_that_does_not_exist_is_127(run: Run) -> None:
-    done = run("--", "there-is-no-such-command")
+def test_a_command_that_does_not_exist_is_127(
+    run: Run, env: dict[str, str], tmp_path: Path
+) -> None:
+    # A folder on PATH that may not be searched says nothing about the command.
+    denied = tmp_path / "denied"
+    denied.mkdir(mode=0o000)
+    path = f"{denied}:{os.environ['PATH']}"
+    done = run("--", "there-is-no-such-command", env={**env, "PATH": path})
     assert done.returncode == 127
     assert b"there-is-no-such-command: command not found" in done.stderr
     assert b"Traceback" not in done.stderr
@@ -261,6 +267,8 @@ def test_stopping_and_continuing_us_stops_and_continues_the_command(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        # A group of its own whose parent is in the session: SIGTSTP stops no orphans.
+        preexec_fn=lambda: os.setpgid(0, 0),
     )
     assert process.stdout is not None
     command = int(process.stdout.readline())

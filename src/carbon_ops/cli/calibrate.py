@@ -57,11 +57,10 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
     """
     from carbon_ops import config
 
-    settings = config.load()
     counter = HostCounter(
         None,
-        socket or str(settings["socket"].value),
-        powercap_root=str(settings["powercap_root"].value),
+        str(config.chosen("socket", socket)),
+        powercap_root=str(config.chosen("powercap_root", None)),
     )
     try:
         idle = _measure(counter, seconds, quiet=as_json or not sys.stderr.isatty())

@@ -33,7 +33,10 @@ exit status:
 @click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
 @click.option("--start", help="RFC 3339 time with its offset, or epoch seconds.")
 @click.option("--end", help="The same, not before --start.")
-@click.option("--region", help="Country, state or cloud region: DE, US-CA, aws:...")
+@click.option(
+    "--region",
+    help="Country, state or cloud region: DE, US-CA, aws:...  [default: the settings']",
+)
 @click.option(
     "--signal",
     type=click.Choice(["marginal", "average"]),
@@ -42,7 +45,9 @@ exit status:
     help="Whose figure comes first and sets the exit status.",
 )
 @click.option(
-    "--pue", help="Facility overhead: a number, VALUE,U or 'unknown'.  [default: none]"
+    "--pue",
+    help="Facility overhead: a number, VALUE,U, a cloud (gcp, aws:eu-central-1) or "
+    "'unknown'.  [default: none]",
 )
 @click.option(
     "--provider",
@@ -91,15 +96,18 @@ def command(
     """
     from typing import cast
 
+    from carbon_ops import config
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.intensity.base import Signal
     from carbon_ops.units import watt_hours
 
+    if not provider.startswith("file:"):  # which has a zone of its own
+        region = config.chosen("region", region)
     estimator = CarbonEstimator(
         region,
         provider,
         signal=cast(Signal, signal),
-        pue=_pue(pue),
+        pue=facility(pue),
         coverage=coverage,
         missing=missing,
     )
@@ -122,7 +130,7 @@ def command(
             ]
         )
     else:
-        if metrics is None and sys.stdin.isatty():
+        if metrics is None and (sys.stdin is None or sys.stdin.isatty()):
             raise click.UsageError("give --energy-wh, --start and --end, or METRICS")
         if start or end or energy_u_wh is not None:
             raise click.UsageError("--start, --end and --energy-u-wh need an energy")
@@ -145,9 +153,10 @@ def command(
     return 1 if unknown else 0
 
 
-def _pue(text: str | None) -> Any:
-    if text is None or text == "unknown":
-        return text
+def facility(text: str | None) -> Any:
+    """Return what ``--pue`` says: a number, a pair of them, or a name."""
+    if text is None:
+        return None
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -162,10 +171,23 @@ def _time(text: str) -> str | float:
         return text
 
 
+def span(start: str | None, end: str | None, length_s: float) -> tuple[float, float]:
+    """Return both ends [s since the epoch]: now, and ``length_s`` before, by default."""
+    from carbon_ops import clock
+    from carbon_ops.estimate.inputs import number
+    from carbon_ops.estimate.instant import instant
+
+    length_ns = round(number(length_s, "length of the span in seconds") * 1e9)
+    last = instant(_time(end), "--end") if end else clock.wall_ns()
+    first = instant(_time(start), "--start") if start else last - length_ns
+    return first / 1e9, last / 1e9
+
+
 def _metrics(file: IO[str]) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file: one that spans it, or one per line."""
-    text = file.readline(MAX_LINE)
-    number = 1
+    text, number = file.readline(MAX_LINE), 1
+    if not text:
+        return
     try:
         first = json.loads(text)
     except ValueError:

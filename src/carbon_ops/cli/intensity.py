@@ -71,14 +71,19 @@ def command(
     """Print what a kilowatt-hour causes in REGION, marginal and average, in g/kWh.
 
     REGION is an ISO 3166 code (DE, DEU), a state (US-CA), a cloud region
-    (aws:eu-central-1), a plant of your own (fuel:wind_onshore) or WORLD, which is also
-    what is used when none is given; a live provider may have names of its own. The marginal factor is what one more
-    kilowatt-hour causes, the average one a share of all emissions; they answer different
-    questions and are never added. The +- is the standard uncertainty (k=1).
+    (aws:eu-central-1), a plant of your own (fuel:wind_onshore) or WORLD; without one it
+    is that of the settings, or WORLD. A live provider may have names of its own. The
+    marginal factor is what one more kilowatt-hour causes, the average one a share of all
+    emissions; they answer different questions and are never added. The +- is the
+    standard uncertainty (k=1).
 
     Without --provider these are shipped yearly values, no network is used, and nothing
     is said about single hours.
     """
+    from carbon_ops import config
+
+    if not (spec or "").startswith("file:"):  # which has a zone of its own
+        region = config.chosen("region", region)
     if spec is None:
         if history or forecast or offline:
             raise click.UsageError("yearly values have no hours: name a --provider")

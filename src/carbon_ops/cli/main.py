@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 import carbon_ops
+from carbon_ops.cli import output
 from carbon_ops.errors import CarbonOpsError
+
+CANNOT_WRITE = 2  # as for other input and output that fails
 
 # Name of the command: module below carbon_ops.cli that holds it as ``command``.
 COMMANDS = {
@@ -46,6 +50,13 @@ class LazyGroup(click.Group):
             raise TypeError(f"carbon_ops.cli.{COMMANDS[cmd_name]} defines no command")
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click would make it a 1, which means something else
+            output.give_up()
+            raise SystemExit(output.READER_GONE) from None
+
 
 @click.group(
     cls=LazyGroup,
@@ -81,7 +92,8 @@ def main() -> int:
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away; nothing left to say
-        return 141
+    except OSError as error:  # a full disk, mostly
+        output.give_up()
+        click.echo(f"carbon-ops: {error.strerror or error}", err=True)
+        return CANNOT_WRITE
     return code if isinstance(code, int) else 0

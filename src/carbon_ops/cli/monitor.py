@@ -72,11 +72,11 @@ def command(
     from carbon_ops import config
     from carbon_ops.meter.telemetry import Telemetry
 
-    settings = config.load()
-    path = ledger or settings["ledger"].value
-    book = None if path is None else recording.Book(str(path))
+    path = config.chosen("ledger", ledger)
+    book = None if path is None else recording.Book(path)
     host = Telemetry(
-        socket or str(settings["socket"].value), str(settings["powercap_root"].value)
+        str(config.chosen("socket", socket)),
+        str(config.chosen("powercap_root", None)),
     )
     looks = 0
     try:

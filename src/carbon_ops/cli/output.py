@@ -1,4 +1,4 @@
-"""Printing again and again to a reader that may go away."""
+"""Printing to a reader that may go away, or a disk that may be full."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def put(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end: into nothing, then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        give_up()
         raise SystemExit(READER_GONE) from None
+
+
+def give_up() -> None:
+    """Let what is still to be printed go nowhere: Python flushes once more at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())

@@ -163,10 +163,9 @@ def command(
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.meter.logger import EnergyLogger
 
-    settings = config.load()
-    estimator = CarbonEstimator(region=region or _text(settings["region"].value))
+    estimator = CarbonEstimator(region=config.chosen("region", region))
     report = _open_output(output)
-    path = ledger or _text(settings["ledger"].value)
+    path = config.chosen("ledger", ledger)
     book = None if path is None else recording.Book(path)
     name = label or os.path.basename(argv[0]) or argv[0]
     runs: list[Run] = []
@@ -221,10 +220,6 @@ def _measure(
         span.info.update(_facts(ended))
         span.end(status="ok" if ended.status == 0 else "error")
     return span, ended
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def _notes(ended: Ended, done: int, wanted: int) -> list[str]:

@@ -26,7 +26,12 @@ exit status:
     "--per", "unit", required=True, help="What one is: request, token, epoch."
 )
 @click.option("--boundary", required=True, help="What is counted, in words.")
-@click.option("--region", help="Country, state or cloud region.")
+@click.option(
+    "--region", help="Country, state or cloud region.  [default: the settings']"
+)
+@click.option(
+    "--pue", help="Facility overhead, as for estimate; the standard counts it."
+)
 @click.option("--hardware", help="Kind of machine in the shipped table: server.")
 @click.option(
     "--total-kg", type=float, help="Embodied kg CO2e of one machine, instead."
@@ -43,8 +48,11 @@ exit status:
     show_default=True,
     help="Which intensity.",
 )
-@click.option("--start", help="RFC 3339 time.  [default: --reserved-s before the end]")
-@click.option("--end", help="RFC 3339 time.  [default: now]")
+@click.option(
+    "--start",
+    help="RFC 3339 time or epoch seconds.  [default: --reserved-s before end]",
+)
+@click.option("--end", help="The same, not before --start.  [default: now]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     energy_wh: float,
@@ -53,6 +61,7 @@ def command(
     unit: str,
     boundary: str,
     region: str | None,
+    pue: str | None,
     hardware: str | None,
     total_kg: float | None,
     lifetime_years: float | None,
@@ -70,7 +79,8 @@ def command(
     another gas or basis than O, there is no score. The +- is the standard uncertainty
     (k=1).
     """
-    from carbon_ops import clock
+    from carbon_ops import config
+    from carbon_ops.cli.estimate import facility, span
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.sci import embodied, score
 
@@ -82,12 +92,9 @@ def command(
             hardware, total_kg=total_kg, lifetime_years=lifetime_years, share=share
         )
         made = machine.to_dict(reserved_s)
-    now = clock.wall_ns()
-    record = CarbonEstimator(region).estimate_over_span(
-        start or clock.rfc3339(now - int((reserved_s or 0.0) * 1e9)),
-        end or clock.rfc3339(now),
-        energy_wh,
-        energy_u_wh=energy_u_wh,
+    place = config.chosen("region", region)
+    record = CarbonEstimator(place, pue=facility(pue)).estimate_over_span(
+        *span(start, end, reserved_s or 0.0), energy_wh, energy_u_wh=energy_u_wh
     )
     result = score(
         record.to_dict(),

@@ -86,15 +86,12 @@ def command(
       2  wrong usage
     """
     from carbon_ops import config
-    from carbon_ops.meter.local import POWERCAP
 
-    settings = config.load()
-    found = region or settings["region"].value
-    factor = _factor(None if found is None else str(found))
+    factor = _factor(config.chosen("region", region))
     counter = HostCounter(
         None,
-        socket or str(settings["socket"].value),
-        powercap_root=str(settings["powercap_root"].value or POWERCAP),
+        str(config.chosen("socket", socket)),
+        powercap_root=str(config.chosen("powercap_root", None)),
     )
     live = sys.stdout.isatty() and not as_json
     if count is None and not sys.stdout.isatty():

@@ -21,7 +21,9 @@ exit status:
 @click.argument("regions", nargs=-1, required=True)
 @click.option("--energy-wh", type=float, required=True, help="Energy, in watt-hours.")
 @click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
-@click.option("--start", help="RFC 3339 time with its offset.  [default: a day ago]")
+@click.option(
+    "--start", help="RFC 3339 time or epoch seconds.  [default: a day before]"
+)
 @click.option("--end", help="The same, not before --start.  [default: now]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -39,16 +41,14 @@ def command(
     intervals overlap widely the data do not say which region is better. The factors are
     yearly, so this compares places, not hours.
     """
-    from carbon_ops import clock
+    from carbon_ops.cli.estimate import span
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.what_if import what_if
 
-    now = clock.wall_ns()
     records = what_if(
         CarbonEstimator(),
         regions,
-        start or clock.rfc3339(now - 86_400 * 1_000_000_000),
-        end or clock.rfc3339(now),
+        *span(start, end, 86_400.0),
         energy_wh,
         energy_u_wh=energy_u_wh,
     )
@@ -56,12 +56,14 @@ def command(
     if as_json:
         click.echo(json.dumps({"energy_wh": energy_wh, "regions": found}))
         return
-    click.echo(f"{energy_wh:g} Wh{'marginal (gCO2)':>34}{'average (gCO2e)':>32}")
+    width = max(12, *map(len, found))
+    head = f"{'marginal (gCO2)':>32}{'average (gCO2e)':>32}"
+    click.echo(f"{energy_wh:g} Wh".ljust(width) + head)
     for region, record in found.items():
         cells = "".join(
             f"{_cell(record[side]):>32}" for side in ("marginal", "average")
         )
-        click.echo(f"{region:<12}{cells}")
+        click.echo(f"{region:<{width}}{cells}")
 
 
 def _cell(side: dict[str, Any]) -> str:

@@ -445,5 +445,5 @@ def _hint() -> None:
         _hinted = True
         sys.stderr.write(
             "carbon-ops: no region given, using the world's distribution of grids, which "
-            'is wide; name yours, e.g. CarbonEstimator(region="DE")\n'
+            'is wide; name yours: region="DE", or --region DE for a command\n'
         )

@@ -179,6 +179,8 @@ class Supervisor:
         try:
             self._pid = self._spawn(argv[0], list(argv))
         except OSError as cause:
+            if cause.errno == errno.EACCES and not _is_anywhere(argv[0]):
+                cause.errno = errno.ENOENT  # a folder of PATH was denied, nothing else
             if cause.errno != errno.ENOEXEC:
                 raise CommandNotStarted(argv[0], cause) from cause
             # A script without "#!": every shell and execvp(3) hand it to sh.
@@ -315,6 +317,12 @@ def _on_path(command: str) -> str:
         if os.access(path, os.X_OK):
             return path
     return command
+
+
+def _is_anywhere(command: str) -> bool:
+    return "/" in command or any(
+        os.path.lexists(os.path.join(folder, command)) for folder in os.get_exec_path()
+    )
 
 
 def _is_stopped(pid: int) -> bool:

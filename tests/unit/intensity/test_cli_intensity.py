@@ -152,3 +152,32 @@ def test_the_score_is_printed_or_the_reason_why_there_is_none() -> None:
     assert json.loads(with_m.output)["value"] > 0
     assert without.return_value == 1
     assert json.loads(without.output)["reason"] == "embodied_unknown"
+
+
+def test_a_span_that_ended_long_ago_begins_before_its_end() -> None:
+    common = ["--energy-wh", "100", "--end", "2026-01-05T10:00:00Z"]
+    table = CliRunner().invoke(what_if, [*common, "DE", "aws:ap-south-1"]).output
+    assert len({len(line) for line in table.splitlines()}) == 1, "columns are aligned"
+    score = ["--region", "DE", "--units", "1", "--per", "run", "--boundary", "b"]
+    plain, cloud = (
+        json.loads(
+            CliRunner()
+            .invoke(
+                sci,
+                [
+                    *common,
+                    *score,
+                    "--reserved-s",
+                    "60",
+                    "--total-kg",
+                    "9",
+                    "--json",
+                    *pue,
+                ],
+                standalone_mode=False,
+            )
+            .output
+        )
+        for pue in ([], ["--pue", "1.5,0"])
+    )
+    assert cloud["operational_g"] == pytest.approx(1.5 * plain["operational_g"])

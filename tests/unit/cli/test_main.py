@@ -1,0 +1,53 @@
+"""Whatever becomes of its output, a command ends with the right status, no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CLI = (sys.executable, "-m", "carbon_ops")
+
+
+@pytest.mark.parametrize(
+    "argv", [("intensity", "--list"), ("estimate", "--help"), ("doctor",)]
+)
+def test_a_full_disk_is_said_in_one_line(argv: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*CLI, *argv], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"carbon-ops: No space left on device\n"
+
+
+def test_a_reader_that_goes_away_ends_a_command_as_any_other() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*CLI, "intensity", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_the_hint_about_the_region_fits_a_command_too() -> None:
+    span = ("--start", "0", "--end", "1", "--energy-wh", "1")
+    done = subprocess.run(
+        [*CLI, "estimate", *span], capture_output=True, text=True, check=True
+    )
+    assert "--region DE" in done.stderr
+    settings = {**os.environ, "CARBON_OPS_REGION": "FR"}
+    done = subprocess.run(
+        [*CLI, "estimate", *span],
+        capture_output=True,
+        text=True,
+        env=settings,
+        check=True,
+    )
+    assert (done.stderr, "FR 515.8" in done.stdout) == ("", True)
