@@ -35,6 +35,7 @@ class Lane:
         "closed_ns",
         "kids",
         "leaf",
+        "lock",
         "own_ns",
         "parent",
         "resting",
@@ -44,7 +45,10 @@ class Lane:
         "thread",
     )
 
-    def __init__(self, parent: Lane | None, *, resting: bool = False) -> None:
+    def __init__(
+        self, lock: RLock, parent: Lane | None, *, resting: bool = False
+    ) -> None:
+        self.lock = lock  # its pool's; a forked child's pool has another one
         self.parent = parent
         self.resting = resting  # a generator: has its steps and nothing else
         self.kids: set[Lane] = set()
@@ -148,17 +152,16 @@ class Pool:
     # --- inside; the lock is held -----------------------------------------------------
 
     def _lane(self, within: Lane | None, kind: str) -> Lane:
-        if within is not None and within.spans == 0:
-            within = None  # its span has ended
-        stepping: Lane | None = getattr(_here, "lane", None)
-        if kind == "block" and stepping is not None and stepping.spans:
+        within = self._open_here(within)
+        stepping = self._open_here(getattr(_here, "lane", None))
+        if kind == "block" and stepping is not None:
             return stepping
         ident = get_ident()
         task = _task() if kind == "block" else None
         if task is not None:
             lane = self._tasks.get(task)
             if lane is None:
-                lane = self._tasks[task] = Lane(within)
+                lane = self._tasks[task] = Lane(self._lock, within)
                 lane.thread = self._thread(ident)
                 lane.thread.tasks += 1
                 self._open(lane)
@@ -166,12 +169,19 @@ class Pool:
         thread = self._threads.get(ident)
         if kind == "block" and thread is not None and thread.lane is not None:
             return thread.lane
-        lane = Lane(within, resting=kind == "generator")
+        lane = Lane(self._lock, within, resting=kind == "generator")
         if kind != "generator":
             lane.thread = thread = self._thread(ident)
             if kind == "block":
                 thread.lane = lane
         self._open(lane)
+        return lane
+
+    def _open_here(self, lane: Lane | None) -> Lane | None:
+        """Return ``lane``, unless its spans have ended, or are those of another scope
+        or of the process that forked this one."""
+        if lane is None or lane.spans == 0 or lane.lock is not self._lock:
+            return None
         return lane
 
     def _thread(self, ident: int) -> _Thread:
@@ -193,7 +203,7 @@ class Pool:
             self._set_leaf(lane, True)
         fine = self._lanes > 1 or lane.thread is None or lane.thread.lane is not lane
         if fine and not self._fine:
-            for thread in self._threads.values():
+            for thread in tuple(self._threads.values()):
                 thread.advance()
         self._fine = fine
 
@@ -256,7 +266,7 @@ class Pool:
         own, self._steps = self._steps, 0
         opaque = False
         if self._fine:
-            for thread in self._threads.values():
+            for thread in tuple(self._threads.values()):
                 used = thread.advance()
                 if thread.tasks:
                     opaque = True

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +18,14 @@ from carbon_ops.meter.lanes import Pool
 from carbon_ops.model import Metric
 
 NOWHERE = "/nonexistent/carbon-ops.sock"
+
+
+@pytest.fixture(autouse=True)
+def no_collections() -> Iterator[None]:
+    """Collecting a test runner's many objects takes longer than the work told apart."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture
@@ -35,23 +46,31 @@ def cpu(metric: Metric | None) -> float:
 
 
 def test_interleaved_coroutines_are_told_apart(logger: EnergyLogger) -> None:
+    used: dict[float, float] = {}
+
     @logger.track("work")
     async def work(seconds: float) -> None:
+        used[seconds] = 0.0
         for _ in range(30):
+            before = time.thread_time()
             burn(seconds)
+            used[seconds] += time.thread_time() - before
             await asyncio.sleep(0)
 
     async def main() -> None:
-        await asyncio.gather(work(0.006), work(0.002))
+        with logger.span("all") as outer:
+            await asyncio.gather(work(0.006), work(0.002))
+        spans.append(outer.metric)
 
-    with logger.span("all") as outer:
-        asyncio.run(main())
+    spans: list[Metric | None] = []
+    asyncio.run(main())
     small, large = sorted(cpu(m) for m in logger.metrics if m["operation"] == "work")
-    whole = cpu(outer.metric)
+    whole = cpu(spans[0])
 
-    assert large / small == pytest.approx(3, rel=0.15)
+    assert small >= used[0.002]
+    assert large >= used[0.006]
+    assert large / small == pytest.approx(used[0.006] / used[0.002], rel=0.05)
     assert small + large <= whole
-    assert small + large > 0.75 * whole
 
 
 def test_a_coroutine_is_not_billed_for_the_loop_it_waits_in(
@@ -252,16 +271,103 @@ def test_a_generator_collected_in_mid_run_does_not_hang_the_logger(
     class Cycle:
         pass
 
-    for _ in range(200):
+    for round_ in range(200):
         holder = Cycle()
         holder.me = holder  # type: ignore[attr-defined]
         holder.generator = generator()  # type: ignore[attr-defined]
         next(holder.generator)  # type: ignore[attr-defined]
         del holder
         logger.log_metrics("x")
+        if round_ % 7 == 0:
+            gc.collect(0)
     gc.collect()
 
     assert logger.summary()["gen"]["calls"] == 200
+
+
+# Collecting all the time, on three threads, while generators that measure are garbage:
+# CPython 3.10 and 3.11 crash where context variables are set inside such a collection.
+COLLECTING = """
+import gc, threading
+from carbon_ops import EnergyLogger
+gc.set_threshold(5, 2, 2)
+logger = EnergyLogger(socket="/nonexistent/s", model="off")
+
+@logger.track("generator")
+def generator():
+    try:
+        with logger.span("inside"):
+            yield 1
+    finally:
+        with logger.span("at last"):
+            pass
+
+class Cycle:
+    pass
+
+def work():
+    for _ in range(300):
+        holder = Cycle()
+        holder.me, holder.generator = holder, generator()
+        next(holder.generator)
+        del holder
+        with logger.span("beside"):
+            pass
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads: thread.start()
+work()
+for thread in threads: thread.join()
+gc.collect()
+calls = {name: line["calls"] for name, line in logger.summary().items()}
+assert set(calls) == {"generator", "inside", "at last", "beside"}, calls
+assert set(calls.values()) == {900}, calls
+"""
+
+
+def test_collections_at_any_moment_break_nothing_and_lose_no_span() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_generator_closed_in_mid_run_leaves_its_caller_where_it_was(
+    logger: EnergyLogger,
+) -> None:
+    @logger.track("generator")
+    def generator() -> Iterator[int]:
+        with logger.span("inside"):
+            with logger.span("first"):
+                yield 1
+            with logger.span("second"):
+                yield 2
+
+    running = generator()
+    next(running)
+    next(running)
+    running.close()  # type: ignore[attr-defined]
+    with logger.span("after") as after:
+        pass
+    spans = {m["operation"]: m for m in logger.metrics}
+
+    assert after.parent_id is None
+    assert spans["inside"]["parent_id"] == spans["generator"]["span_id"]
+    assert spans["second"]["parent_id"] == spans["inside"]["span_id"]
+
+
+def test_spans_that_end_out_of_order_leave_nobody_inside_an_ended_one(
+    logger: EnergyLogger,
+) -> None:
+    first = logger.span("first").begin()
+    second = logger.span("second").begin()
+    first.end()
+    second.end()
+    third = logger.span("third").begin()
+    third.end()
+
+    assert second.parent_id == first.span_id
+    assert third.parent_id is None
 
 
 def test_a_task_started_inside_a_span_counts_for_it_even_if_it_outlives_it(
@@ -345,3 +451,26 @@ def test_what_a_coroutine_used_is_counted_once_for_the_span_around_it(
         thread.join()
 
     assert cpu(outer.metric) == pytest.approx(0.1, abs=0.06)
+
+
+def test_a_child_forked_inside_a_span_has_spans_of_its_own(
+    logger: EnergyLogger,
+) -> None:
+    with logger.span("outer"):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                with EnergyLogger(socket=NOWHERE).span("inner") as inner:
+                    burn(0.05)
+                status = 0 if cpu(inner.metric) >= 0.05 else 1
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_span_of_another_scope_counts_for_itself(logger: EnergyLogger) -> None:
+    with logger.span("outer") as outer, logger.span("in", scope="process") as inner:
+        burn(0.05)
+    assert cpu(inner.metric) >= 0.05
+    assert cpu(outer.metric) >= 0.05
