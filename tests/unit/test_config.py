@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,30 @@ def test_the_logger_takes_what_the_argument_does_not_say(
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(key.help for key in KEYS.values())
+
+
+def test_a_home_that_is_somebody_elses_holds_no_settings(tmp_path: Path) -> None:
+    """As for a service that was started by root and changed its user."""
+    home = tmp_path / "home"
+    folder = home / ".config" / "carbon-ops"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('region = "DE"\n')
+    child = os.fork() if os.geteuid() == 0 else None
+    if child is None:  # not root: the folder is closed to us as it is to others
+        folder.chmod(0)
+    elif child == 0:
+        status = 1
+        try:
+            home.chmod(0o700)
+            os.setuid(65_534)
+            found = load({"HOME": str(home)}, folder="/")["region"]
+            status = 0 if found.origin == "default" else 1
+        finally:
+            os._exit(status)
+    else:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return
+    try:
+        assert load({"HOME": str(home)}, folder="/")["region"].value is None
+    finally:
+        folder.chmod(0o700)
