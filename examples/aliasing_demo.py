@@ -505,7 +505,11 @@ def report(zone: Zone, curve: list[tuple[float, int]], wraps: int, turn: int) ->
 def highest(points: Sequence[tuple[float, int]], turn: int) -> float:
     """Return the highest mean power [W] between two neighbours."""
     return max(
-        ((b - a) / 1e6 / (t1 - t0) for (t0, a), (t1, b) in pairwise(points) if t1 > t0),
+        (
+            (b - a) % turn / 1e6 / (t1 - t0)
+            for (t0, a), (t1, b) in pairwise(points)
+            if t1 > t0
+        ),
         default=0.0,
     )
 
