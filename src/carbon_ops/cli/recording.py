@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops.errors import CarbonOpsError
 
 if TYPE_CHECKING:
-    from carbon_ops.ledger.store import Ledger, Receipt
+    from carbon_ops.ledger.store import Receipt
     from carbon_ops.model import Metric
 
 UNSIGNED = (
     "the ledger is unsigned: a truncation will not show; "
     "`carbon-ops ledger init DIR` makes a signed one"
 )
-
-
-def open_or_make(path: str) -> Ledger:
-    """Open the ledger at ``path``; make it there when nothing is.
-
-    A new one is signed if CARBON_OPS_LEDGER_KEY names a key.
-
-    Raises:
-        LedgerError: there is something else at ``path``, or it cannot be written.
-    """
-    from carbon_ops.ledger import keys
-    from carbon_ops.ledger.store import Ledger
-
-    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
-        return Ledger.open(path)
-    named = os.environ.get(keys.ENV)
-    return Ledger.init(path, signer=keys.load(Path(named)) if named else None)
 
 
 def records(
@@ -56,7 +37,9 @@ class Book:
     """
 
     def __init__(self, path: str) -> None:
-        self._ledger = open_or_make(path)
+        from carbon_ops.ledger.store import Ledger
+
+        self._ledger = Ledger.open_or_init(path)
         self._path = path
         self._numbers: list[int] = []
         self._troubles: list[str] = []

@@ -177,8 +177,18 @@ class Ledger:
         origin: str | None = None,
         signer: Signer | None = None,
     ) -> Ledger:
-        """Open the ledger at ``path``, or make one where there is none yet."""
+        """Open the ledger at ``path``, or make one where there is none yet.
+
+        Without ``signer`` a new one is signed if CARBON_OPS_LEDGER_KEY names a key.
+        """
+        from pathlib import Path
+
+        from carbon_ops.ledger import keys
+
         if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
+            named = os.environ.get(keys.ENV)
+            if named and signer is None:
+                signer = keys.load(Path(named))
             with contextlib.suppress(LedgerExistsError):  # another process was quicker
                 return cls.init(path, origin=origin, signer=signer)
         return cls.open(path, signer=signer)

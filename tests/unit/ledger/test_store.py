@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbon_ops.errors import InvalidInputError, LedgerError
+from carbon_ops.ledger import keys
 from carbon_ops.ledger.chain import ZERO_HASH
 from carbon_ops.ledger.note import Signer, parse_note
 from carbon_ops.ledger.store import (
@@ -367,6 +368,17 @@ def test_a_ledger_is_made_once(tmp_path: Path, key: Signer | None) -> None:
     with Ledger.open_or_init(tmp_path / "new") as ledger:
         assert ledger.size == 1
         assert "/new-" in ledger.origin
+
+
+def test_a_ledger_made_on_the_way_is_signed_by_the_key_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer.generate("host.example/made")
+    keys.save(signer, tmp_path / "k.key")
+    monkeypatch.setenv(keys.ENV, str(tmp_path / "k.key"))
+    for _ in range(2):  # made, then opened
+        with Ledger.open_or_init(tmp_path / "ledger") as ledger:
+            assert (ledger.signed, ledger.origin) == (True, "host.example/made")
 
 
 @pytest.mark.parametrize(
