@@ -309,3 +309,23 @@ def _unplug(fake: FakePowercap) -> None:
     fake.tear("intel-rapl:1")
     for ident in ("intel-rapl:1:0", "intel-rapl:1:1", "intel-rapl:1"):
         fake.remove(ident)
+
+
+def test_a_zone_that_appears_is_served_within_seconds(tmp_path: Any) -> None:
+    fake = server(str(tmp_path))
+    with GovernorProcess("--powercap-root", fake.root) as governor:
+        client = governor.wait_ready()
+        before = client.origin.instance_id
+        fake.add("intel-rapl:9", "package-9")
+
+        until(lambda: client.latest() and client.origin.instance_id != before)
+
+        assert any(zone.package == 9 for zone in client.layout.zones)
+        # Not a look every half a minute: the governor would have sampled on and on.
+        assert governor.said().count("serving") == 2
+
+
+def test_an_option_of_another_mode_is_named_not_obeyed() -> None:
+    with GovernorProcess("--rapl-mode=simulated", "--msr-cpus=0,1") as governor:
+        assert governor.wait_ready().layout.source == "simulated"
+        assert "--msr-cpus has no effect" in governor.said()

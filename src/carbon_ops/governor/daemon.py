@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from time import sleep
 
 from carbon_ops.errors import CarbonOpsError, SourceUnavailableError
 from carbon_ops.governor import access
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from carbon_ops.model import Layout
     from carbon_ops.sources.base import Source
+
+
+_SETTLE_S = 0.1  # zones come one by one, each before its files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +63,8 @@ def _serve(options: Options) -> int:
         signal.signal(number, lambda number, _: stopping.append(number))
     signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
 
+    if options.msr_cpus is not None and options.rapl_mode != "msr":
+        _say(f"--msr-cpus has no effect with --rapl-mode={options.rapl_mode}")
     listener = None
     sampler = _sampler(options)
     try:
@@ -84,6 +90,7 @@ def _serve(options: Options) -> int:
             _say("the counters of this machine have changed; looking at them anew")
             if access.is_managed():
                 return EXIT_ZONES_CHANGED
+            sleep(_SETTLE_S)
             sampler = _sampler(options)
     finally:
         sampler.close()

@@ -171,12 +171,10 @@ class PowercapSource:
         """Return whether zones vanished, appeared or were made anew since opening."""
         if _entries(self._root) != self._listed:
             return True
-        if self._failed:
-            self._failed = False
-            for index, path in enumerate(self._paths):
-                if self._ticks(index) is None and _readable(path):
-                    return True  # the same name, another device: hot-plugged
-        return False
+        if not self._failed:
+            return False
+        self._failed = False
+        return any(map(_replaced, self._fds, self._paths))
 
     def close(self) -> None:
         for fd in self._fds:
@@ -185,12 +183,13 @@ class PowercapSource:
         self._fds = [-1] * len(self._fds)
 
 
-def _readable(path: str) -> bool:
+def _replaced(fd: int, path: str) -> bool:
+    """Return whether ``path`` is another file than the open one: hot-plugged."""
     try:
-        with open(path, "rb") as file:
-            return file.read(_ENERGY_BYTES).strip().isdigit()
-    except OSError:
+        now, kept = os.stat(path), os.fstat(fd)
+    except OSError:  # gone, or never opened
         return False
+    return (now.st_dev, now.st_ino) != (kept.st_dev, kept.st_ino)
 
 
 def _entries(root: str) -> frozenset[str]:
