@@ -144,12 +144,12 @@ class Instruments:
             self._host.close()
 
     def _observe(self, metric: Metric, record: CarbonRecord | None) -> None:
-        self._tasks(metric, record)
+        task = self._tasks.add(metric, record)
         energy = metric["energy"]
         joules = energy["energy_j_total"]
         if joules is not None and energy["components"]["cpu"]["source"] in COUNTED:
             # In the context of the OpenTelemetry span, which becomes the exemplar.
-            self._spread.record(joules, {"task": metric["operation"]})
+            self._spread.record(joules, {"task": task})
 
     def _callback(
         self, row: Instrument

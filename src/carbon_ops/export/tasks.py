@@ -48,6 +48,10 @@ class Tasks:
         self._how: tuple[str, str, str] | None = None
 
     def __call__(self, metric: Metric, record: CarbonRecord | None) -> None:
+        self.add(metric, record)
+
+    def add(self, metric: Metric, record: CarbonRecord | None) -> str:
+        """Add one span; return the name of the task that it counts for."""
         energy = metric["energy"]
         sensor = energy["components"]["cpu"]["source"]
         joules = energy["energy_j_total"] if sensor in COUNTED else None
@@ -61,7 +65,7 @@ class Tasks:
             mode = energy["attribution_mode"]
             self._how = mode, sensor, energy["reason"] or ""
             if joules is None:
-                return
+                return name
             at = bisect_left(BUCKETS, joules)
             task.counts[at] += 1
             task.exemplars[at] = metric["trace_id"], joules, clock.wall_ns() / 1e9
@@ -69,6 +73,7 @@ class Tasks:
             task.by_mode[mode] = task.by_mode.get(mode, 0.0) + joules
             if record is not None:
                 self._add_carbon(task, record)
+            return name
 
     def _add_carbon(self, task: _Task, record: CarbonRecord) -> None:
         level = f"{record.coverage:g}"
