@@ -7,13 +7,12 @@ is returned or raised.
 from __future__ import annotations
 
 from carbon_ops.meter.lanes import Step
-from carbon_ops.meter.span import Span, current
+from carbon_ops.meter.span import Span, current, enter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
     from contextlib import AbstractContextManager
-    from contextvars import Token
     from typing import Any
 
     Driven = Generator[Any, Any, Any] | Coroutine[Any, Any, Any]
@@ -23,17 +22,18 @@ if TYPE_CHECKING:
 class SpanStep:
     """One step of what a span measures: CPU time goes to its lane, spans begun are its."""
 
-    __slots__ = ("_span", "_step", "_token")
+    __slots__ = ("_caller", "_span", "_step")
 
     def __init__(self, span: Span) -> None:
         self._span = span
         self._step: Step | None = None
-        self._token: Token[Span | None] | None = None
+        self._caller: Span | None = None
 
     def __enter__(self) -> None:
         span = self._span
         if span._kind == "generator":
-            self._token = current.set(span)
+            self._caller = current.get()
+            enter(span._inside or span)
         if span._pool is not None and span._lane is not None:
             self._step = span._pool.step(span._lane)
             self._step.__enter__()
@@ -41,8 +41,10 @@ class SpanStep:
     def __exit__(self, *_: object) -> None:
         if self._step is not None:
             self._step.__exit__()
-        if self._token is not None:
-            current.reset(self._token)
+        span = self._span
+        if span._kind == "generator":
+            span._inside = current.get()  # a span of its own that is still open
+            enter(self._caller)
 
 
 def drive(inner: Driven, step: StepMaker) -> Generator[Any, Any, Any]:

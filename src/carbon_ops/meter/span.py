@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextvars import ContextVar, Token
+from _thread import get_ident
+from contextvars import ContextVar
 from typing import Any, Literal
 
 from carbon_ops.errors import InvalidInputError
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
     from carbon_ops.model import Metric
 
 current: ContextVar[Span | None] = ContextVar("carbon_ops_span", default=None)
+_entering: set[int] = set()  # threads inside the next function
+
+
+def enter(span: Span | None) -> None:
+    """Make ``span`` the one that this context is inside.
+
+    Up to CPython 3.11 the garbage collector may run inside ``ContextVar.set``, which
+    does not survive another one from a generator that is collected there: that one is
+    left out.
+    """
+    ident = get_ident()
+    if ident in _entering:
+        return
+    _entering.add(ident)
+    try:
+        current.set(span)
+    finally:
+        _entering.discard(ident)
+
+
+def _running(span: Span | None) -> Span | None:
+    """Return ``span``, or the innermost around it that has not ended."""
+    while span is not None and not span._runs:
+        span = span._outer
+    return span
 
 
 def new_id(size: int = 8) -> str:
@@ -36,13 +62,15 @@ class Span:
 
     __slots__ = (
         "_clock",
+        "_inside",
         "_kind",
         "_lane",
         "_logger",
         "_mark",
+        "_outer",
         "_pool",
+        "_runs",
         "_settle",
-        "_token",
         "estimate",
         "info",
         "metric",
@@ -69,7 +97,9 @@ class Span:
         self._lane: Lane | None = None
         self._settle = settle
         self._mark: Mark | None = None
-        self._token: Token[Span | None] | None = None
+        self._runs = False
+        self._outer: Span | None = None  # what to be inside of again after the end
+        self._inside: Span | None = None  # a generator's innermost while it rests
         self.operation = operation
         self.info = info
         self.span_id = new_id()
@@ -89,8 +119,12 @@ class Span:
         self.parent_id = parent.span_id if parent is not None else None
         self.trace_id = parent.trace_id if parent is not None else new_id(16)
         within = parent._lane if parent is not None else None
+        self._runs = True
+        if parent is not None:  # so that spans that overlap for ever are no chain
+            parent._outer = _running(parent._outer)
+            self._outer = _running(parent)
         if self._kind != "generator":  # whose caller is not inside it between its steps
-            self._token = current.set(self)
+            enter(self)
         self._mark = self._logger._begin_span(self, within)
         return self
 
@@ -116,19 +150,11 @@ class Span:
         if cpu_s is not None and not cpu_s >= 0:
             raise InvalidInputError(f"cpu_s must be 0 or more, got {cpu_s}")
         mark, self._mark = self._mark, None
-        self._leave()
+        self._runs = False
+        if current.get() is self:  # else ended out of order, or in another context
+            enter(_running(self._outer))
         self.metric = self._logger._end_span(self, mark, cpu_s, status)
         return self.metric
-
-    def _leave(self) -> None:
-        token, self._token = self._token, None
-        if token is None:
-            return
-        try:
-            current.reset(token)
-        except ValueError:  # ended in another context than it was begun in
-            if current.get() is self:
-                current.set(None)
 
     def _step(self) -> AbstractContextManager[None]:
         """Return a context for one step of the coroutine or generator we measure."""

@@ -63,6 +63,7 @@ def test_interleaved_coroutines_are_told_apart(logger: EnergyLogger) -> None:
         spans.append(outer.metric)
 
     spans: list[Metric | None] = []
+    logger.log_metrics("first")  # loads the model's tables
     asyncio.run(main())
     small, large = sorted(cpu(m) for m in logger.metrics if m["operation"] == "work")
     whole = cpu(spans[0])
