@@ -51,6 +51,8 @@ def command() -> None:
 )
 @click.option("--parts", is_flag=True, help="Show core and uncore, parts of a package.")
 @click.option("--region", metavar="CODE", help="Electricity grid, for its intensity.")
+@click.option("--ledger", metavar="DIR", help="Show this ledger; verify it each hour.")
+@click.option("--vkey", multiple=True, help="Trusted key of the ledger.")
 @click.option("--socket", metavar="PATH", help="The governor's socket.")
 @click.option(
     "--cgroup-root",
@@ -73,6 +75,8 @@ def prometheus(
     top: int,
     parts: bool,
     region: str | None,
+    ledger: str | None,
+    vkey: tuple[str, ...],
     socket: str | None,
     cgroup_root: str,
     pod_logs: str,
@@ -114,8 +118,13 @@ def prometheus(
         cgroup_root=cgroup_root,
         pod_logs=pod_logs,
     )
+    views: list[export.View] = [view]
+    if ledger is not None:
+        from carbon_ops.export.ledger import LedgerView
+
+        views.append(LedgerView(ledger, vkey))
     try:
-        source = export.registry(view)
+        source = export.registry(*views)
         if textfile is not None:
             return _write(textfile, interval, source)
         with export.Server(where, source) as server:
