@@ -39,10 +39,40 @@ class KeyRotate(TypedDict):
     new_sig: str
 
 
+class DomainOf(TypedDict):
+    j: float | None
+    bounds_j: list[float] | None
+    reason: str | None
+
+
+class HostEnergy(TypedDict):
+    attribution_mode: Literal["governor", "monitor_only"]
+    reason: str | None
+    source: str
+    energy_j: float | None
+    power_w: float | None
+    model_cv: float | None
+    cpu: DomainOf
+    dram: DomainOf
+    flags: list[str]
+
+
+class HostSample(TypedDict):
+    schema: str
+    timestamp_start: str
+    timestamp_end: str
+    duration_s: float
+    energy: HostEnergy
+    zones: list[dict[str, Any]]
+    cpu: dict[str, float | None]
+    memory: dict[str, float | None]
+    gpu: list[dict[str, Any]]
+
+
 class InputOf(TypedDict):
     name: str
     distribution: str
-    parameters: dict[str, float]
+    parameters: dict[str, float | None]  # null: unbounded
     source: str
     default: bool
 
@@ -120,6 +150,7 @@ KINDS: dict[str, tuple[type, int]] = {  # record type: what it holds, number
     "genesis": (Genesis, 1),
     "energy_metric": (Metric, 1),
     "carbon_estimate": (CarbonEstimate, 1),
+    "host_sample": (HostSample, 1),
     "heartbeat": (Heartbeat, 1),
     "recovery": (Recovery, 1),
     "key_rotate": (KeyRotate, 1),
