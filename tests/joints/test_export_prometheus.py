@@ -25,7 +25,7 @@ import pytest
 
 from carbon_ops.counters.wrap import REGISTER_TICKS
 from carbon_ops.testing.governor import GovernorProcess
-from carbon_ops.testing.powercap import FakePowercap
+from carbon_ops.testing.powercap import FakePowercap, server
 
 MISSING = [
     name
@@ -138,6 +138,23 @@ def test_every_division_is_the_whole_of_what_was_counted(
     assert all(
         value >= first.get(key, 0) for key, value in later.items() if "_total" in key
     )
+
+
+def test_parts_are_left_out_or_name_what_they_are_part_of(tmp_path: Path) -> None:
+    tree = server(str(tmp_path / "sys"))  # two sockets, psys, and mmio repeating one
+    with GovernorProcess("--powercap-root", tree.root) as governor:
+        governor.wait_ready().close()
+        for args, zones in (((), 4), (("--parts",), 6)):
+            with Exporter(governor.path, *args, "--top", "0") as exporter:
+                found = series(exporter.scrape())
+            energy = [key for key in found if key.startswith("hw_energy_joules_total")]
+            assert len(energy) == zones
+            assert not [key for key in energy if "mmio" in key]
+            parts = [key for key in energy if 'zone="core"' in key]
+            assert all('hw_parent="intel-rapl/package-' in key for key in parts)
+            assert sum("hw_parent" in key for key in energy) == len(parts) == zones - 4
+            assert 'hw_host_energy_joules_total{source="psys"}' in found
+            assert not [key for key in found if "process_energy" in key]
 
 
 def test_without_a_governor_there_is_no_energy_but_the_reason(tmp_path: Path) -> None:
