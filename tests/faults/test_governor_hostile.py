@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -51,15 +52,45 @@ def ask(client: socket.socket, line: bytes = HELLO) -> dict[str, object]:
 
 
 def assert_served(governor: GovernorProcess) -> None:
-    """The next client gets its answer, and samples go on."""
-    with connected(governor.path) as client:
-        assert ask(client)["ok"] is True
+    """Who comes next has an answer within a second, and samples go on.
+
+    The median of several: one wait may be the scheduler's, on a busy machine.
+    """
+    waits = []
+    for _ in range(9):
+        start = time.monotonic()
+        with connected(governor.path) as client:
+            assert ask(client)["ok"] is True
+        waits.append(time.monotonic() - start)
+    assert statistics.median(waits) < 1
     reader = governor.wait_ready()
     before = reader.latest().sequence
     deadline = time.monotonic() + 20
     while reader.latest().sequence == before:
         assert time.monotonic() < deadline, "no sample any more"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def attacked(program: str, path: str) -> Iterator[None]:
+    """Run a program that goes on and on, at the lowest priority, beside the block."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", f"import os\nos.nice(19){program}", path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"on\n"
+            yield
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def cpu_s(pid: int) -> float:
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
 
 
 def memory_kib(pid: int) -> int:
@@ -94,6 +125,25 @@ def test_64_mib_without_a_line_are_cut_off(governor: GovernorProcess) -> None:
         reply = json.loads(client.recv(4_096))
         assert reply["error"]["code"] == "too_large"
     assert memory_kib(governor.running.pid) < before + 4_096
+
+
+ENDLESS = """
+import socket, sys
+while True:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(sys.argv[1])
+        try:
+            client.sendall(b"x" * (64 << 20))
+        except OSError:
+            print("on", flush=True)
+"""
+
+
+def test_others_are_served_while_64_mib_come_and_come(
+    governor: GovernorProcess,
+) -> None:
+    with attacked(ENDLESS, governor.path):
+        assert_served(governor)
 
 
 @pytest.mark.parametrize(
@@ -165,18 +215,84 @@ def test_the_ring_is_handed_out_once_a_connection(governor: GovernorProcess) -> 
         assert data.count(b'"ok":true') == 1
 
 
-def test_a_busy_talker_does_not_delay_the_samples(governor: GovernorProcess) -> None:
-    reader = governor.wait_ready()
-    before = reader.latest()
-    with connected(governor.path) as client:
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until:
-            client.sendall(HELLO * 20)
-            client.recv(1 << 20)
-    after = reader.latest()
+TALKER = """
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print("on", flush=True)
+while True:
+    client.sendall(b'{"v":1,"op":"hello"}\\n' * 20)
+    client.recv(1 << 20)
+"""
 
-    assert after.missed_ticks == before.missed_ticks or os.getloadavg()[0] > 1
-    assert after.sequence > before.sequence
+
+def test_busy_talkers_get_their_share_of_the_time_and_no_more(
+    governor: GovernorProcess,
+) -> None:
+    with attacked(TALKER, governor.path), attacked(TALKER, governor.path):
+        start, before = time.monotonic(), cpu_s(governor.running.pid)
+        assert_served(governor)
+        while time.monotonic() < start + 1.5:
+            time.sleep(0.1)
+        used = cpu_s(governor.running.pid) - before
+        share = used / (time.monotonic() - start)
+
+    # 20 ms of every 100, and the samples. Without a limit it would be all of a core
+    # that two talkers can fill; a busy machine only lowers it.
+    assert share < 0.4
+
+
+FLOOD = """
+import socket, sys
+print("on", flush=True)
+crowd = []
+while True:
+    client = socket.socket(socket.AF_UNIX)
+    client.setblocking(False)
+    try:
+        client.connect(sys.argv[1])
+        client.send(b'{"v":1,"op":"hello"}\\n' * 20)
+        crowd.append(client)
+    except OSError:
+        pass
+    if len(crowd) > 300:
+        crowd.clear()
+"""
+VISITOR = """
+import os, socket, statistics, sys, time
+os.setgroups([])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[3])] * 3)
+waits = []
+for _ in range(9):
+    start = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(sys.argv[1])
+        client.settimeout(20)
+        client.sendall(b'{"v":1,"op":"hello"}\\n')
+        assert b'"ok":true' in client.recv(65_536)
+    waits.append(time.monotonic() - start)
+print(statistics.median(waits))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_served_within_a_second_while_a_flood_goes_on(
+    governor: GovernorProcess,
+) -> None:
+    os.chmod(governor.directory, 0o711)
+    with attacked(FLOOD, governor.path), attacked(FLOOD, governor.path):
+        words = [sys.executable, "-S", "-c", VISITOR, governor.path]
+        done = subprocess.run(
+            [*words, str(os.getegid()), "65534"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 1
 
 
 def test_half_a_goodbye(governor: GovernorProcess) -> None:
