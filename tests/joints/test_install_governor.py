@@ -61,6 +61,21 @@ def test_what_was_written_is_taken_away(tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [other]
 
 
+def test_msr_mode_loads_its_module_at_every_boot_and_sysfs_mode_does_not(
+    tmp_path: Path,
+) -> None:
+    loaded = tmp_path / "etc/modules-load.d/carbon-ops.conf"
+    runner = CliRunner()
+
+    for mode, there in (("msr", True), ("sysfs", False), ("msr", True)):
+        words = ["--yes", f"--rapl-mode={mode}", "--root", str(tmp_path)]
+        assert runner.invoke(command, words).exit_code == 0
+        assert loaded.exists() is there
+    assert loaded.read_text().splitlines()[-1] == "msr"
+    runner.invoke(command, ["--yes", "--uninstall", "--root", str(tmp_path)])
+    assert not loaded.exists()
+
+
 def test_the_copy_runs_without_the_package(tmp_path: Path) -> None:
     CliRunner().invoke(command, ["--yes", "--root", str(tmp_path)])
     home = f"{tmp_path}{units.HOME}"

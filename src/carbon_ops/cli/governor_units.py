@@ -2,7 +2,8 @@
 
 ``packaging/`` holds the same texts with the default settings, for distributions.
 
-Sources: ``systemd.exec(5)``, ``systemd.socket(5)``, ``sysusers.d(5)``, ``tmpfiles.d(5)``.
+Sources: ``systemd.exec(5)``, ``systemd.socket(5)``, ``sysusers.d(5)``, ``tmpfiles.d(5)``,
+``modules-load.d(5)``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple
 HOME = "/opt/carbon-ops-governor"
 SOCKET = "/run/carbon-ops.sock"
 GROUP = "carbon-users"
+SYSUSERS = "/etc/sysusers.d/carbon-ops.conf"
+MODULES = "/etc/modules-load.d/carbon-ops.conf"
 
 
 class Setup(NamedTuple):
@@ -144,5 +147,7 @@ def files(setup: Setup) -> dict[str, str]:
         "/etc/tmpfiles.d/carbon-ops.conf": tmpfiles(setup),
     }
     if not setup.group.isdigit():
-        found["/etc/sysusers.d/carbon-ops.conf"] = sysusers(setup)
+        found[SYSUSERS] = sysusers(setup)
+    if setup.rapl_mode == "msr":
+        found[MODULES] = "# For carbon-governor --rapl-mode=msr\nmsr\n"
     return found

@@ -97,12 +97,12 @@ def command(
         writes: dict[str, bytes] = {}
         before = [_systemctl("disable", "--now", *UNITS)] if live else []
         after = [_systemctl("daemon-reload")] if live else []
-        removes = [*units.files(setup), "/etc/sysusers.d/carbon-ops.conf", units.HOME]
+        removes = [*units.files(setup), units.SYSUSERS, units.MODULES, units.HOME]
     else:
         if live:
             _check_python(setup.python)
         writes = _writes(setup)
-        before, removes = [], [units.HOME]
+        before, removes = [], [units.MODULES, units.HOME]
         after = _starting(setup) if live else []
     removes = [
         path for path in dict.fromkeys(removes) if os.path.lexists(_at(root, path))
@@ -208,7 +208,9 @@ def _starting(setup: units.Setup) -> list[list[str]]:
         _systemctl("restart", *UNITS),
     ]
     if not setup.group.isdigit():
-        words.insert(1, ["systemd-sysusers", "/etc/sysusers.d/carbon-ops.conf"])
+        words.insert(1, ["systemd-sysusers", units.SYSUSERS])
+    if setup.rapl_mode == "msr":
+        words.insert(0, ["modprobe", "msr"])
     return words
 
 
