@@ -1,9 +1,9 @@
 """Replies of providers on disk, so that a question is asked once and can be replayed.
 
 A key is made of the provider, the path and the public parameters, never of a secret. A
-reply about a time long past is kept for good, another one as long as its provider
-publishes nothing new. Offline, only what is here is used, however old. A damaged file
-counts as absent.
+reply about a time long past stays good, another one as long as its provider publishes
+nothing new. Offline, only what is here is used, however old. The newest replies of each
+provider are kept, up to a number. A damaged file counts as absent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from carbon_ops import clock
 
 VERSION = 1
+MOST = 1_000  # replies kept of one provider, most of them about a day: some 20 MB
 
 
 class Stored(NamedTuple):
@@ -88,6 +89,7 @@ class Cache:
             with open(descriptor, "w", encoding="utf-8") as file:
                 json.dump(entry, file)
             os.replace(temporary, target)
+            _prune(os.path.dirname(target))
         except (OSError, UnicodeDecodeError) as error:
             from carbon_ops.log import log
 
@@ -98,6 +100,14 @@ class Cache:
 
         name = sha256(key.encode()).hexdigest()[:32]
         return os.path.join(self.folder, provider, name + ".json")
+
+
+def _prune(folder: str) -> None:
+    """Delete the oldest files beyond :data:`MOST`, those of broken writes among them."""
+    with os.scandir(folder) as entries:
+        ages = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+    for _, path in ages[: max(0, len(ages) - MOST)]:
+        os.unlink(path)
 
 
 def _key(provider: str, path: str, params: Mapping[str, str]) -> str:

@@ -127,9 +127,13 @@ def factor_of(
 
 
 def average_cv(grams: float) -> float:
-    """Return the uncertainty of a yearly average of ``grams`` [g/kWh], relative, k=1."""
-    cv = SMALL_AVERAGE_CV if grams < SMALL_AVERAGE else AVERAGE_CV
-    return max(cv, AVERAGE_FLOOR / grams)
+    """Return the uncertainty of an average of ``grams`` [g/kWh], relative, k=1.
+
+    Between 100 and 200 g/kWh it stays at 30 g/kWh, so that a live value which crosses
+    100 does not double or halve its interval.
+    """
+    small = min(SMALL_AVERAGE_CV, SMALL_AVERAGE_CV * SMALL_AVERAGE / grams)
+    return max(AVERAGE_CV, small, AVERAGE_FLOOR / grams)
 
 
 def _widened(cv: float, *, short: bool) -> float:

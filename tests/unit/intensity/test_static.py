@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -67,6 +68,12 @@ def test_small_averages_are_less_certain_and_have_a_floor() -> None:
     assert average_cv(400.0) == 0.15
     assert average_cv(50.0) == 0.30
     assert average_cv(10.0) == 0.50  # 5 g/kWh
+
+
+def test_an_average_grows_in_uncertainty_without_a_step() -> None:
+    grams = [g / 10 for g in range(1, 6_000)]
+    widths = [g * average_cv(g) for g in grams]
+    assert all(-1e-9 < after - before < 0.031 for before, after in pairwise(widths))
 
 
 def test_the_margin_of_a_hydro_country_is_flagged() -> None:
