@@ -17,18 +17,6 @@ UNSIGNED = (
 )
 
 
-def records(
-    metric: Metric, estimate: Mapping[str, Any] | None
-) -> list[Mapping[str, Any]]:
-    """Return what a ledger keeps of one measurement."""
-    kept: list[Mapping[str, Any]] = [{"type": "energy_metric", **metric}]
-    if estimate is not None:
-        kept.append(
-            {"type": "carbon_estimate", "span_id": metric["span_id"], **estimate}
-        )
-    return kept
-
-
 class Book:
     """A ledger and what became of the records given to it; trouble is told, not raised.
 
@@ -48,6 +36,8 @@ class Book:
 
     def keep(self, metric: Metric, estimate: Mapping[str, Any] | None) -> None:
         """Write one measurement, durably."""
+        from carbon_ops.meter.record import records
+
         self.write(records(metric, estimate))
 
     def write(self, kept: Sequence[Mapping[str, Any]]) -> None:

@@ -22,15 +22,24 @@ def difference(record: dict[str, Any]) -> str | None:
 
     Returns:
         A sentence; empty where all of it follows; None for an estimate of a schema that
-        this version cannot repeat.
+        this version cannot repeat, or whose intervals were too many for its record.
     """
-    if record.get("schema") != ESTIMATE_SCHEMA:
+    if record.get("schema") != ESTIMATE_SCHEMA or _left_out(record):
         return None
     try:
         again = import_module("carbon_ops.estimate.recompute").recompute(record)
     except InvalidInputError as error:
         return str(error)
     return _compare("", record, again)
+
+
+def _left_out(record: dict[str, Any]) -> bool:
+    for name in ("marginal", "average"):
+        figure = record.get(name)
+        grid = figure.get("intensity") if isinstance(figure, dict) else None
+        if isinstance(grid, dict) and "intervals_left_out" in grid:
+            return True
+    return False
 
 
 def _compare(place: str, old: Any, new: Any) -> str:

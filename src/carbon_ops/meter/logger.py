@@ -358,6 +358,10 @@ class EnergyLogger:
     ) -> tuple[Metric, CarbonRecord | None]:
         host = self._counter.since(begin.host, t1, settle=settle, pid=_leader(clock_))
         pids = clock_.pids()
+        told = (
+            {"children_auto_reaped"} if process_tree.children_vanish() else set[str]()
+        )
+        plain = metric.plain(info, told)
         task = metric.Task(
             operation=operation,
             status=status,
@@ -370,12 +374,8 @@ class EnergyLogger:
             cpus=self._counter.cpus,
             memory=_memory(clock_, pids),
             memory_used_bytes=memory.host_used() if host.dram is not None else None,
-            info=metric.plain(info),
-            flags=(
-                (*flags, "children_auto_reaped")
-                if process_tree.children_vanish()
-                else flags
-            ),
+            info=plain,
+            flags=(*flags, *sorted(told)),
         )
         built = metric.build(
             task, host, policy=self._policy, baseline=self._idle(host.source)

@@ -27,6 +27,7 @@ from carbon_ops.units import joules, seconds, watt_hours
 # Packages: Khan et al. 2018, "RAPL in Action"; DRAM: Desrochers et al. 2016.
 PACKAGE_CV = 0.03
 DRAM_CV = 0.10
+AS_TEXT = "info_as_text"  # something that JSON cannot say was written as text
 MAX_EXACT = 2**53 - 1  # RFC 8785, 3.2.2.3: what a double holds exactly
 SHORT_NS = 300_000_000  # below three samples a single span says little by itself
 
@@ -375,28 +376,49 @@ def _host_energy(
     return energy, None if above is None else joules(above)
 
 
-def plain(value: object, depth: int = 8) -> Any:
-    """Return ``value`` as plain JSON: what isn't, becomes text.
+def plain(value: object, told: set[str], depth: int = 8) -> Any:
+    """Return ``value`` as plain JSON: what isn't, becomes text, and is ``told``.
 
     NaN and the infinities become text too, because JSON has no word for them and null
     would say that nothing was given; so do integers past 2**53, which not every reader
-    keeps. Scalars of numpy and torch give their number.
+    keeps. Scalars of numpy and torch give their number. Of names that become the same
+    text the later ones get underscores.
+
+    Args:
+        value: Anything.
+        told: Gets :data:`AS_TEXT` if a value was written as text that is none.
+        depth: Containers in one another that are kept as such.
     """
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):
-        return int(value) if abs(value) <= MAX_EXACT else str(int(value))
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, float):
-        return float(value) if isfinite(value) else str(float(value))
+        try:
+            return value.encode().decode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            told.add(AS_TEXT)
+            return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and abs(value) <= MAX_EXACT:
+        return int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
     if depth > 0 and isinstance(value, dict):
-        return {plain(str(key)): plain(item, depth - 1) for key, item in value.items()}
+        made: dict[str, Any] = {}
+        for key, item in value.items():
+            name = plain(key, told, 0)
+            if not isinstance(name, str):
+                told.add(AS_TEXT)
+                name = str(name)
+            while name in made:
+                name += "_"
+            made[name] = plain(item, told, depth - 1)
+        return made
     if depth > 0 and isinstance(value, (list, tuple)):
-        return [plain(item, depth - 1) for item in value]
+        return [plain(item, told, depth - 1) for item in value]
     try:
         if getattr(value, "ndim", None) == 0:
-            return plain(value.item(), 0)  # type: ignore[attr-defined]
-        return plain(str(value))
+            return plain(value.item(), told, 0)  # type: ignore[attr-defined]
+        told.add(AS_TEXT)
+        text = int.__repr__(value) if isinstance(value, int) else str(value)
+        return text.encode("utf-8", "backslashreplace").decode()
     except Exception:  # noqa: BLE001 - the caller's own code must not stop us
         return f"<{type(value).__name__}>"

@@ -16,7 +16,6 @@ from typing import Any
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import CarbonOpsError, InvalidInputError
 from carbon_ops.log import log
-from carbon_ops.meter.metric import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,18 +75,12 @@ class Writer:
             log().warning("no estimate for span %s: %s", metric["span_id"], error)
         if self._ledger is None:
             return record
-        # A copy: the caller may change what it was given before it is written.
-        records: list[dict[str, Any]] = [{"type": "energy_metric", **plain(metric)}]
-        if record is not None:
-            records.append(
-                {
-                    "type": "carbon_estimate",
-                    "span_id": metric["span_id"],
-                    **record.to_dict(),
-                }
-            )
+        from carbon_ops.meter.record import records
+
+        # Copies: the caller may change what it was given before it is written.
+        kept = records(metric, None if record is None else record.to_dict())
         with self._lock:
-            self._waiting += records
+            self._waiting += kept
             if monotonic_ns() - self._written_ns >= EVERY_NS:
                 self._write_waiting()
         return record

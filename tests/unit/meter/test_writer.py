@@ -139,9 +139,9 @@ def test_information_of_any_kind_can_be_written(tmp_path: Path) -> None:
     cycle: list[object] = []
     cycle.append(cycle)
 
-    assert plain(info)["big"] == str(2**60)
-    assert plain(info)["half"] == "\\ud800"
-    assert plain(info)["rude"] == "<Rude>"
+    assert plain(info, set())["big"] == str(2**60)
+    assert plain(info, set())["half"] == "\\ud800"
+    assert plain(info, set())["rude"] == "<Rude>"
     with EnergyLogger(socket=NOWHERE, ledger=tmp_path / "ledger") as logger:
         logger.log_metrics("x", **info, cycle=cycle)
     assert len(records(tmp_path / "ledger")) == 3
