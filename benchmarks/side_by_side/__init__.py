@@ -1,0 +1,1 @@
+"""carbon-ops beside other meters, on the same virtual counters, with known truth."""
