@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import stat
 import threading
 from pathlib import Path
@@ -188,6 +189,7 @@ def test_a_forked_child_and_its_parent_both_write(
         ledger.append(record(0))
         child = os.fork()
         if child == 0:
+            signal.alarm(60)  # whatever it waits for, the test does not wait for ever
             try:
                 for i in range(30):
                     ledger.append(record(i))
@@ -220,6 +222,7 @@ def test_a_fork_while_a_thread_holds_the_lock_leaves_the_child_free(
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
+            signal.alarm(60)  # whatever it waits for, the test does not wait for ever
             try:
                 os.read(read, 1)
                 ledger.append(record(7))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,11 @@ def test_a_forked_child_writes_its_own_records_only(tmp_path: Path) -> None:
         logger.log_metrics("parent")
         pid = os.fork()
         if pid == 0:
+            signal.alarm(60)
             logger.log_metrics("child")
             logger.flush()
             os._exit(0)
-        os.waitpid(pid, 0)
+        assert os.waitpid(pid, 0)[1] == 0
     names = [r.get("operation") for r in records(folder) if "operation" in r]
 
     assert sorted(map(str, names)) == ["child", "parent"]
