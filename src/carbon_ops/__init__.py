@@ -32,7 +32,9 @@ _HOME = {
     "EnergyLogger": "carbon_ops.meter.logger",
     "Ledger": "carbon_ops.ledger.store",
     "span": "carbon_ops.export.span",
+    "load_ipython_extension": "carbon_ops.integrations.jupyter",
     "track": "carbon_ops.meter.track",
+    "unload_ipython_extension": "carbon_ops.integrations.jupyter",
     "verify_ledger": "carbon_ops.ledger.verify",
 }
 
