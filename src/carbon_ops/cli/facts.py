@@ -169,9 +169,9 @@ def counters(mode: str) -> Counters:
 
 def nvidia() -> Gpus:
     """Look for NVIDIA devices through the vendor's library."""
-    from carbon_ops.sources import gpu_nvidia
+    from carbon_ops.sources import gpu_nvidia, gpu_present
 
-    if not gpu_nvidia.present():
+    if not gpu_present.nvidia():
         return Gpus(False, (), False, None, "")
     try:
         found = gpu_nvidia.NvidiaGpus()
@@ -185,12 +185,12 @@ def nvidia() -> Gpus:
 
 def amd() -> Gpus:
     """Look for AMD (and Intel) devices through hwmon."""
-    from carbon_ops.sources import gpu_amd
+    from carbon_ops.sources import gpu_amd, gpu_present
 
-    if not gpu_amd.present():
+    if not gpu_present.cards():
         return Gpus(False, (), False, None, "")
     try:
-        found = gpu_amd.HwmonGpus()
+        found = gpu_amd.best()
     except CarbonOpsError as error:
         return Gpus(True, (), False, str(error), error.hint)
     readings = [found.read(device) for device in found.devices]

@@ -16,9 +16,10 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.log import log
 from carbon_ops.meter import baseline, memory, metric, process_tree
 from carbon_ops.meter.counter import HostCounter, HostMark
-from carbon_ops.meter.lanes import Lane, Pool
+from carbon_ops.meter.scope import clock_of, leader_of, pool_of
 from carbon_ops.meter.span import Span, current, new_id
 from carbon_ops.meter.summary import Summary
+from carbon_ops.sources import gpu_present
 from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
 
 TYPE_CHECKING = False
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.ledger.store import Ledger
+    from carbon_ops.meter.gpu import GpuMark, GpuMeter
+    from carbon_ops.meter.lanes import Lane
     from carbon_ops.meter.process_tree import CpuClock
     from carbon_ops.meter.writer import Writer
     from carbon_ops.model import EnergySource, Memory, Metric, Policy
@@ -48,6 +51,15 @@ class Mark(NamedTuple):
     flags: tuple[str, ...] = ()
     lane_ns: int = 0  # the account of the span's lane
     divided_ns: int = 0  # what its pool had divided evenly
+    gpu: GpuMark | None = None
+
+
+class Used(NamedTuple):
+    """CPU time of a span [ns], and what it is a part of."""
+
+    cpu_ns: int
+    part: tuple[int, int] = (1, 1)  # of what its process used, beside other spans
+    flags: tuple[str, ...] = ()
 
 
 class EnergyLogger:
@@ -82,6 +94,8 @@ class EnergyLogger:
         cpu_watts: For the model, all CPUs of this host at rest and at full load [W].
             Default: the shipped tables.
         source: Counters to read instead of a governor's.
+        gpu_sampling: For GPUs without an energy counter: poll their power ten times a
+            second, in a thread, from the first span on.
         history: How many metrics :attr:`metrics` keeps; default 256.
 
     Raises:
@@ -108,6 +122,7 @@ class EnergyLogger:
         idle_w: float | None = None,
         cpu_watts: tuple[float, float] | None = None,
         source: EnergySource | None = None,
+        gpu_sampling: bool = False,
         history: int | None = None,
     ) -> None:
         settings = config.load()
@@ -125,6 +140,11 @@ class EnergyLogger:
         self._baseline = metric.Baseline(idle_w, idle_dram_w)
         self._calibrated = baseline.stored() if idle_w is None else []
         self._clock = clock_of(chosen("scope", scope))
+        self._gpus: GpuMeter | None = None
+        if gpu_present.anything():
+            from carbon_ops.meter.gpu import GpuMeter
+
+            self._gpus = GpuMeter(sampling=gpu_sampling)
         self._counter = HostCounter(
             source,
             chosen("socket", socket),
@@ -189,13 +209,13 @@ class EnergyLogger:
             operation,
             begin,
             end.host.at_ns,
-            end.cpu_ns - begin.cpu_ns,
+            Used(end.cpu_ns - begin.cpu_ns, flags=begin.flags + end.flags),
             self._clock,
             info,
             span_id=new_id(),
             parent_id=parent.span_id if parent is not None else None,
             trace_id=parent.trace_id if parent is not None else self._trace_id,
-            flags=begin.flags + end.flags,
+            gpu=end.gpu,
         )[0]
 
     def span(
@@ -205,6 +225,7 @@ class EnergyLogger:
         *,
         settle: bool = False,
         scope: str | int | CpuClock | None = None,
+        sync: Callable[[], object] | None = None,
         **info: Any,
     ) -> Span:
         """Return a span to be used with ``with``, ``async with`` or begin() and end().
@@ -214,6 +235,9 @@ class EnergyLogger:
             settle: Wait at the end for the next sample of the counters, at most one
                 interval (0.1 s), so that the bounds are tight.
             scope: As for the logger; default: the logger's.
+            sync: Called at the beginning and at the end, to wait for work that was
+                queued, such as ``torch.cuda.synchronize``: what a GPU does later is then
+                no other span's. What it raises is a flag, ``sync_failed``.
             info: Anything to keep with the record.
         """
         _check_name(operation)
@@ -221,7 +245,12 @@ class EnergyLogger:
         chosen = self._clock if scope is None else clock_of(scope)
         if isinstance(chosen, process_tree.OwnThread):
             chosen = process_tree.OwnThread()  # the one that is here now
-        return Span(self, operation, chosen, info, settle=settle, pool=pool_of(chosen))
+        return Span(
+            *(self, operation, chosen, info),
+            settle=settle,
+            pool=pool_of(chosen),
+            sync=sync,
+        )
 
     def _stepped_span(self, operation: str, kind: str) -> Span:
         span = self.span(operation)
@@ -266,6 +295,8 @@ class EnergyLogger:
         if self._writer is not None:
             self._writer.close()
         self._counter.close()
+        if self._gpus is not None:
+            self._gpus.close()
 
     def __enter__(self) -> EnergyLogger:
         return self
@@ -276,20 +307,25 @@ class EnergyLogger:
     # --- inside ---------------------------------------------------------------------
 
     def _take(self, clock_: CpuClock) -> Mark:
-        host = self._counter.mark(_leader(clock_))
+        host = self._counter.mark(leader_of(clock_))
         flags: tuple[str, ...] = ()
         try:
             cpu = clock_.read()
         except OSError:
             cpu, flags = 0, ("cpu_time_unreadable",)
-        return Mark(host, clock.wall_ns(), cpu, flags)
+        wall = clock.wall_ns()
+        return Mark(host, wall, cpu, flags, gpu=self._gpu_mark(wall))
+
+    def _gpu_mark(self, wall_ns: int) -> GpuMark | None:
+        return None if self._gpus is None else self._gpus.mark(wall_ns // 1_000)
 
     def _begin_span(self, span: Span, within: Lane | None) -> Mark:
         if span._pool is None:
             return self._take(span._clock)
-        host, wall = self._counter.mark(_leader(span._clock)), clock.wall_ns()
+        host, wall = self._counter.mark(leader_of(span._clock)), clock.wall_ns()
+        gpu = self._gpu_mark(wall)
         span._lane, account, cpu = span._pool.enter(within, span._kind)
-        return Mark(host, wall, cpu, (), account, span._pool.divided_ns)
+        return Mark(host, wall, cpu, (), account, span._pool.divided_ns, gpu)
 
     def _idle(self, source: str) -> metric.Baseline:
         """Return the idle power as given, else as calibrated with the same counters."""
@@ -308,55 +344,68 @@ class EnergyLogger:
         forked = os.getpid() != self._pid
         self._check_fork()
         t1 = clock.monotonic_ns()
-        flags = begin.flags
-        used = 0
-        if span._pool is not None and span._lane is not None and not forked:
-            account, cpu = span._pool.leave(span._lane)
-            # Never more than the process used in the same time.
-            used = min(account - begin.lane_ns, cpu - begin.cpu_ns)
-            if 100 * (span._pool.divided_ns - begin.divided_ns) > used:
-                flags = (*flags, "cpu_time_divided")
-        elif forked:
-            flags = (*flags, "ended_in_forked_child")
-            used = process_tree.OwnProcess().read()
-        else:
-            try:
-                used = span._clock.read() - begin.cpu_ns
-            except OSError:
-                flags = (*flags, "cpu_time_unreadable")
+        used = self._used(span, begin, forked)
+        gpu = self._gpu_mark(clock.wall_ns())
+        if cpu_s is not None:
+            used = used._replace(cpu_ns=round(cpu_s * 1e9), part=(1, 1))
+        if span._sync_failed:
+            used = used._replace(flags=(*used.flags, "sync_failed"))
         metric_, span.estimate = self._finish(
             span.operation,
             begin,
             t1,
-            used if cpu_s is None else round(cpu_s * 1e9),
+            used,
             span._clock,
             span.info,
             span_id=span.span_id,
             parent_id=span.parent_id,
             trace_id=span.trace_id,
-            flags=flags,
+            gpu=gpu,
+            synchronised=span._sync is not None and not span._sync_failed,
             status=status,
             settle=span._settle,
         )
         return metric_
+
+    def _used(self, span: Span, begin: Mark, forked: bool) -> Used:
+        """Return the CPU time that a span used until now."""
+        if forked:
+            return Used(
+                process_tree.OwnProcess().read(),
+                flags=(*begin.flags, "ended_in_forked_child"),
+            )
+        if span._pool is not None and span._lane is not None:
+            account, cpu = span._pool.leave(span._lane)
+            # Never more than the process used in the same time.
+            whole = cpu - begin.cpu_ns
+            used = min(account - begin.lane_ns, whole)
+            flags = begin.flags
+            if 100 * (span._pool.divided_ns - begin.divided_ns) > used:
+                flags = (*flags, "cpu_time_divided")
+            return Used(used, (used, whole) if used < whole else (1, 1), flags)
+        try:
+            return Used(span._clock.read() - begin.cpu_ns, flags=begin.flags)
+        except OSError:
+            return Used(0, flags=(*begin.flags, "cpu_time_unreadable"))
 
     def _finish(
         self,
         operation: str,
         begin: Mark,
         t1: int,
-        used_ns: int,
+        used: Used,
         clock_: CpuClock,
         info: dict[str, Any],
         *,
         span_id: str,
         parent_id: str | None,
         trace_id: str,
-        flags: tuple[str, ...],
+        gpu: GpuMark | None,
+        synchronised: bool = False,
         status: Literal["ok", "error"] = "ok",
         settle: bool = False,
     ) -> tuple[Metric, CarbonRecord | None]:
-        host = self._counter.since(begin.host, t1, settle=settle, pid=_leader(clock_))
+        host = self._counter.since(begin.host, t1, settle=settle, pid=leader_of(clock_))
         pids = clock_.pids()
         told = (
             {"children_auto_reaped"} if process_tree.children_vanish() else set[str]()
@@ -370,15 +419,28 @@ class EnergyLogger:
             trace_id=trace_id,
             start_wall_ns=begin.wall_ns,
             duration_ns=t1 - begin.host.at_ns,
-            cpu_ns=max(0, used_ns),
+            cpu_ns=max(0, used.cpu_ns),
             cpus=self._counter.cpus,
             memory=_memory(clock_, pids),
             memory_used_bytes=memory.host_used() if host.dram is not None else None,
             info=plain,
-            flags=(*flags, *sorted(told)),
+            part=used.part,
+            flags=(*used.flags, *sorted(told)),
         )
+        gpus = None
+        if self._gpus is not None and begin.gpu is not None and gpu is not None:
+            gpus = self._gpus.between(
+                *(begin.gpu, gpu, frozenset(pids)),
+                synchronised=synchronised,
+                part=used.part[0] / used.part[1],
+            )
+            task = task._replace(flags=(*task.flags, *self._gpus.flags))
         built = metric.build(
-            task, host, policy=self._policy, baseline=self._idle(host.source)
+            task,
+            host,
+            policy=self._policy,
+            baseline=self._idle(host.source),
+            gpus=gpus,
         )
         record = None
         if self._writer is not None:
@@ -392,24 +454,6 @@ class EnergyLogger:
             except Exception as error:  # noqa: BLE001 - somebody else's
                 log().warning("an observer of spans failed: %s", error)
         return built.metric, record
-
-
-def _leader(clock_: CpuClock) -> int | None:
-    leader: int | None = getattr(clock_, "leader", None)
-    return leader
-
-
-_pools: dict[str, Pool] = {}  # of this process, for all loggers together
-
-
-def pool_of(clock_: CpuClock) -> Pool | None:
-    """Return the pool that spans of this scope share; None: spans don't share."""
-    if not isinstance(clock_, (process_tree.OwnTree, process_tree.OwnProcess)):
-        return None
-    pool = _pools.get(clock_.name)
-    if pool is None:
-        pool = _pools.setdefault(clock_.name, Pool(clock_.read))
-    return pool
 
 
 def _watts(name: str, value: float | None) -> float | None:
@@ -434,39 +478,6 @@ def _model(
             hint="Give both, the first not above the second.",
         )
     return CpuModel("given", idle_w, load_w, KNOWN_CV, True, "given by the user")
-
-
-def clock_of(scope: str | int | CpuClock) -> CpuClock:
-    """Return the clock that a ``scope`` argument means.
-
-    Raises:
-        InvalidInputError: no such scope, or no such process.
-    """
-    if isinstance(scope, str):
-        if scope == "tree":
-            return process_tree.OwnTree()
-        if scope == "children":
-            return process_tree.OwnTree(with_self=False)
-        if scope == "process":
-            return process_tree.OwnProcess()
-        if scope == "thread":
-            return process_tree.OwnThread()
-        kind, _, path = scope.partition(":")
-        if kind == "cgroup":
-            from carbon_ops.sources import cgroup
-
-            return cgroup.CgroupClock(path or cgroup.own_path())
-        raise InvalidInputError(
-            f"unknown scope {scope!r}",
-            hint="Use tree, children, process, thread, cgroup, cgroup:PATH or a "
-            "process number.",
-        )
-    if isinstance(scope, int):
-        try:
-            return process_tree.TreeClock(scope)
-        except OSError as error:
-            raise InvalidInputError(f"there is no process {scope}") from error
-    return scope
 
 
 def _memory(clock_: CpuClock, pids: list[int]) -> Memory:

@@ -98,6 +98,7 @@ class Task(NamedTuple):
     memory_used_bytes: int | None  # of the whole host, for the share of DRAM
     info: dict[str, Any]
     flags: tuple[str, ...] = ()
+    part: tuple[int, int] = (1, 1)  # of its processes, beside other spans of theirs
 
 
 class Built(NamedTuple):
@@ -235,8 +236,8 @@ def build(
             dram = _divide(
                 host,
                 host.dram,
-                min(resident, used),
-                used,
+                min(resident, used) * task.part[0],
+                used * task.part[1],
                 gain_cv=DRAM_CV,
                 duration_ns=duration,
                 excluded=excluded,

@@ -11,6 +11,7 @@ from carbon_ops.errors import InvalidInputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -71,6 +72,8 @@ class Span:
         "_pool",
         "_runs",
         "_settle",
+        "_sync",
+        "_sync_failed",
         "estimate",
         "info",
         "metric",
@@ -89,6 +92,7 @@ class Span:
         *,
         settle: bool = False,
         pool: Pool | None = None,
+        sync: Callable[[], object] | None = None,
     ) -> None:
         self._logger = logger
         self._clock = clock
@@ -96,6 +100,8 @@ class Span:
         self._kind = "block"
         self._lane: Lane | None = None
         self._settle = settle
+        self._sync = sync
+        self._sync_failed = False
         self._mark: Mark | None = None
         self._runs = False
         self._outer: Span | None = None  # what to be inside of again after the end
@@ -115,6 +121,7 @@ class Span:
                 f"span {self.operation!r} was begun before",
                 hint="Make a new one with logger.span() for each measurement.",
             )
+        self._synchronise()
         parent = current.get()
         self.parent_id = parent.span_id if parent is not None else None
         self.trace_id = parent.trace_id if parent is not None else new_id(16)
@@ -149,12 +156,20 @@ class Span:
             )
         if cpu_s is not None and not cpu_s >= 0:
             raise InvalidInputError(f"cpu_s must be 0 or more, got {cpu_s}")
+        self._synchronise()
         mark, self._mark = self._mark, None
         self._runs = False
         if current.get() is self:  # else ended out of order, or in another context
             enter(_running(self._outer))
         self.metric = self._logger._end_span(self, mark, cpu_s, status)
         return self.metric
+
+    def _synchronise(self) -> None:
+        if self._sync is not None and not self._sync_failed:
+            try:
+                self._sync()
+            except Exception:  # noqa: BLE001 - the program goes on; the record says so
+                self._sync_failed = True
 
     def _step(self) -> AbstractContextManager[None]:
         """Return a context for one step of the coroutine or generator we measure."""

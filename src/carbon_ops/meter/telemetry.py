@@ -15,7 +15,7 @@ from carbon_ops.meter import memory
 from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.metric import Domain
 from carbon_ops.model import Layout, Sample
-from carbon_ops.sources import gpu_amd, gpu_nvidia
+from carbon_ops.sources import gpu_amd, gpu_nvidia, gpu_present
 from carbon_ops.sources.gpu import GpuSource
 from carbon_ops.units import NS_PER_S, joules
 
@@ -155,8 +155,8 @@ class Gpus:
     def look(self) -> list[dict[str, Any]]:
         """Return what each device shows now."""
         openers = (
-            ("nvidia", gpu_nvidia.present, gpu_nvidia.NvidiaGpus),
-            ("hwmon", gpu_amd.present, gpu_amd.HwmonGpus),
+            ("nvidia", gpu_present.nvidia, gpu_nvidia.NvidiaGpus),
+            ("amd", gpu_present.cards, gpu_amd.best),
         )
         for name, present, opener in openers:
             if name not in self._sources and present():

@@ -11,28 +11,25 @@ from __future__ import annotations
 import os
 
 from carbon_ops.errors import SourceUnavailableError
-from carbon_ops.sources.gpu import GpuDevice, GpuReading
+from carbon_ops.sources import gpu_present
+from carbon_ops.sources.gpu import GpuDevice, GpuReading, GpuSource
 
-DRM_ROOT = "/sys/class/drm"
 _VENDORS = {"0x1002": "amd", "0x8086": "intel"}
 
 
-def present(drm_root: str = DRM_ROOT) -> bool:
-    """Return whether the kernel shows any graphics card at all."""
-    return bool(_cards(drm_root))
-
-
 class HwmonGpus:
-    """Every AMD or Intel GPU that shows a hwmon directory below ``drm_root``.
+    """Every AMD or Intel GPU that shows a hwmon directory below ``drm_root``
+    (default: the kernel's).
 
     Raises:
         SourceUnavailableError: there is none.
     """
 
-    def __init__(self, drm_root: str = DRM_ROOT) -> None:
+    def __init__(self, drm_root: str | None = None) -> None:
+        drm_root = drm_root or gpu_present.DRM_ROOT
         found: list[GpuDevice] = []
         self._paths: list[tuple[str, str]] = []  # device directory, hwmon directory
-        for card in _cards(drm_root):
+        for card in gpu_present.cards(drm_root):
             device = os.path.join(drm_root, card, "device")
             vendor = _VENDORS.get(_line(os.path.join(device, "vendor")) or "")
             hwmon = _hwmon(device)
@@ -74,21 +71,37 @@ class HwmonGpus:
     def busy_share(
         self, device: GpuDevice, pids: frozenset[int], since_us: int
     ) -> tuple[float | None, str | None]:
-        """Return None: hwmon does not say who used the device."""
+        """Return the whole device, and say so: hwmon does not tell who used it."""
         del device, pids, since_us
-        return None, "no_process_list: hwmon counts whole devices"
+        return 1.0, "whole_device"
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def _cards(root: str) -> list[str]:
+def best() -> GpuSource:
+    """Return AMD's own library where it is installed and works, else the hwmon files.
+
+    Only cards whose hwmon files lack an energy counter need it.
+
+    Raises:
+        SourceUnavailableError: there is neither.
+    """
+    hwmon = None
     try:
-        names = os.listdir(root)
-    except OSError:
-        return []
-    cards = [n for n in names if n.startswith("card") and n[4:].isdigit()]
-    return sorted(cards, key=lambda name: int(name[4:]))
+        hwmon = HwmonGpus()
+        if all(hwmon.read(d).energy_uj is not None for d in hwmon.devices):
+            return hwmon
+    except SourceUnavailableError:
+        pass
+    from carbon_ops.sources.gpu_amdsmi import AmdsmiGpus
+
+    try:
+        return AmdsmiGpus()
+    except SourceUnavailableError:
+        if hwmon is None:
+            raise
+        return hwmon
 
 
 def _hwmon(device: str) -> str | None:

@@ -8,7 +8,6 @@ Sources
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops.errors import SourceUnavailableError
@@ -16,13 +15,6 @@ from carbon_ops.sources.gpu import GpuDevice, GpuReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CONTROL_NODE = "/dev/nvidiactl"
-
-
-def present() -> bool:
-    """Return whether an NVIDIA driver seems to be loaded, at the cost of one stat."""
-    return os.path.exists(CONTROL_NODE)
 
 
 class NvidiaGpus:

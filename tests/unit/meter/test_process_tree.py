@@ -12,8 +12,8 @@ import pytest
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import process_tree
-from carbon_ops.meter.logger import clock_of
 from carbon_ops.meter.process_tree import TreeClock
+from carbon_ops.meter.scope import clock_of
 from carbon_ops.sources.cgroup import CgroupClock, own_path
 
 BURN = "import time\nend=time.process_time()+{s}\nwhile time.process_time()<end: pass\n"
