@@ -105,14 +105,15 @@ def command(
         while count is None or looks < count:
             if not _pause(view, interval, keys):
                 break
-            size = shutil.get_terminal_size((120, 40))
-            table = view.look(rows or (max(1, size.lines - 6) if live else 20))
+            columns, lines = shutil.get_terminal_size((120, 40))
+            # Some terminals do not know their size: 0, until Python 3.11 minds it.
+            table = view.look(rows or (max(1, (lines or 40) - 6) if live else 20))
             looks += 1
             if as_json:
                 when = clock.rfc3339(clock.wall_ns())
                 put(json.dumps(ranking.as_json(table, view.by, when)) + "\n")
             else:
-                _show(table, view.by, size.columns if live else 1_000, live=live)
+                _show(table, view.by, (columns or 120) if live else 1_000, live=live)
     return 0
 
 
