@@ -13,10 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import Any, NamedTuple
 
 from benchmarks.side_by_side.install import CACHE, install, inventory, python_of
+from benchmarks.side_by_side.meters import METERS
 from benchmarks.side_by_side.peers import PEERS, TASK_MODES
 from benchmarks.virtual_host.host import ROOT, VirtualHost, missing, two_sockets
 from benchmarks.virtual_host.power import Zone, total_j
@@ -25,6 +26,10 @@ WORK = os.path.join(ROOT, "benchmarks", "side_by_side", "work.py")
 PER_CPU_W = 100.0
 LIMIT_S = 60.0
 BURN = "while True: pass"
+
+
+class EndedError(Exception):
+    """A program ended or kept silent; what it printed last tells why."""
 
 
 class Scenario(NamedTuple):
@@ -76,7 +81,7 @@ def group(
         )
         try:
             yield running
-        except LookupError:
+        except EndedError:
             errors.seek(0)
             lines = errors.read().strip().splitlines() or ["said nothing"]
             raise RuntimeError(lines[-1][:300]) from None
@@ -100,7 +105,7 @@ def governor(host: VirtualHost, socket: str) -> Iterator[int]:
         deadline = time.monotonic() + 20
         while not os.path.exists(socket):
             if time.monotonic() > deadline or running.poll() is not None:
-                raise LookupError("governor")
+                raise EndedError
             time.sleep(0.02)
         time.sleep(0.3)  # a few samples
         yield running.pid
@@ -154,16 +159,16 @@ def ask(meter: subprocess.Popen[str], daemon: int) -> dict[str, Any]:
     """Let a ready meter measure; with its governor's cost meanwhile."""
     assert meter.stdin is not None
     assert meter.stdout is not None
-    with ThreadPoolExecutor(1) as waiter:
+    with futures.ThreadPoolExecutor(1) as waiter:
         for _ in ("ready", "answer"):
             reading = waiter.submit(meter.stdout.readline)
             try:
                 line = reading.result(LIMIT_S)
-            except TimeoutError:
+            except futures.TimeoutError:
                 os.killpg(meter.pid, signal.SIGKILL)
                 raise TimeoutError(f"no answer in {LIMIT_S:.0f} s") from None
             if not line:
-                raise LookupError("meter")
+                raise EndedError
             if line == "ready\n":
                 before, began = cpu_s(daemon) if daemon else 0.0, time.monotonic()
                 meter.stdin.write("go\n")
@@ -198,9 +203,6 @@ def judged(
 
 def import_ms(name: str) -> dict[str, float]:
     """Return wall and CPU time of importing a meter, above a bare interpreter [ms]."""
-    sys.path.insert(0, os.path.dirname(WORK))
-    from meters import METERS  # type: ignore[import-not-found]
-
     found = {}
     for label, code in (("bare", "pass"), ("all", METERS[name].imports)):
         begun = time.perf_counter()
@@ -283,7 +285,7 @@ def measure(names: list[str], scenarios: list[str], rounds: int) -> dict[str, An
                     found |= import_ms(which[0])
                 return found
 
-            with ThreadPoolExecutor(scenario.together) as pool:
+            with futures.ThreadPoolExecutor(scenario.together) as pool:
                 for which, found in zip(todo, pool.map(run, todo), strict=True):
                     label = PEERS[which[0]].variants[which[1]]
                     if title == "cost":

@@ -7,6 +7,7 @@ with what is true: when the block began and ended (CLOCK_MONOTONIC) and the CPU 
 that it and its children used in it.
 """
 
+# mypy: disable-error-code="import-not-found"
 from __future__ import annotations
 
 import asyncio

@@ -18,6 +18,8 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from benchmarks.virtual_host.fuse import Server, Tree
 from benchmarks.virtual_host.power import UPDATE_NS, Zone, total_j, zone_from
@@ -89,6 +91,11 @@ class Truth:
         }
 
 
+def always(value: object) -> Callable[[], str]:
+    """Return a file's text that does not change."""
+    return lambda: f"{value}\n"
+
+
 def powercap(tree: Tree, truth: Truth) -> None:
     """Add the powercap files: devices nested, links to all of them in one class."""
     for zone in truth.zones:
@@ -104,10 +111,10 @@ def powercap(tree: Tree, truth: Truth) -> None:
             up = "../" * (where.count("/") + 3)
             tree.link(f"{where}/subsystem", f"{up}class/powercap")
             tree.file(f"{where}/uevent", str)
-            tree.file(f"{where}/enabled", lambda: "1\n")
-        tree.file(f"{path}/name", lambda z=zone: f"{z.name}\n")
-        tree.file(f"{path}/max_energy_range_uj", lambda z=zone: f"{z.range_uj}\n")
-        tree.file(f"{path}/energy_uj", lambda z=zone: truth.shown(z), 0o400)
+            tree.file(f"{where}/enabled", always(1))
+        tree.file(f"{path}/name", always(zone.name))
+        tree.file(f"{path}/max_energy_range_uj", always(zone.range_uj))
+        tree.file(f"{path}/energy_uj", partial(truth.shown, zone), 0o400)
 
 
 def processors(tree: Tree, sockets: int) -> None:
@@ -126,18 +133,16 @@ def processors(tree: Tree, sockets: int) -> None:
             ("model name", NAME),
             ("physical id", str(package[number])),
         ):
-            block = re.sub(
-                rf"(?m)^({key}\s*:).*$", rf"\1 {value}", block
-            )  # noqa: PLW2901
+            block = re.sub(rf"(?m)^({key}\s*:).*$", rf"\1 {value}", block)
         changed.append(block)
     cpuinfo = "\n\n".join(changed) + "\n\n"
     tree.file("cpuinfo", lambda: cpuinfo)
     for number in range(count):
         where = f"topology/cpu{number}"
         mates = ",".join(str(n) for n in range(count) if package[n] == package[number])
-        tree.file(f"{where}/physical_package_id", lambda n=number: f"{package[n]}\n")
+        tree.file(f"{where}/physical_package_id", always(package[number]))
         for name in ("package_cpus_list", "core_siblings_list"):
-            tree.file(f"{where}/{name}", lambda mates=mates: f"{mates}\n")
+            tree.file(f"{where}/{name}", always(mates))
 
 
 def cover(folder: str, name: str, source: str, spare: str) -> None:

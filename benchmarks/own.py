@@ -1,0 +1,77 @@
+"""The project's other benchmarks, with settings short enough to run them all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from benchmarks.side_by_side.run import machine, say
+from benchmarks.virtual_host.host import ROOT
+
+
+class Script(NamedTuple):
+    """A benchmark of one part."""
+
+    title: str
+    script: str
+    arguments: tuple[str, ...] = ()
+
+
+SCRIPTS = (
+    Script(
+        "Accuracy of windows of energy",
+        "counter_accuracy.py",
+        ("--seconds", "22", "--windows", "200"),
+    ),
+    Script("One reading of eight zones", "counter_reading.py", ("--rounds", "15")),
+    Script(
+        "What measuring costs the measured program",
+        "meter_cost.py",
+        ("--rounds", "6", "--calls", "500"),
+    ),
+    Script("What the governor costs", "governor_cost.py", ("--seconds", "4")),
+    Script("Estimates", "estimate.py"),
+    Script(
+        "Appending to a ledger",
+        "ledger_append.py",
+        ("--records", "20000", "--rounds", "3"),
+    ),
+    Script(
+        "Verifying a ledger",
+        "ledger_verify.py",
+        ("--records", "10000", "--rounds", "1"),
+    ),
+    Script("Size of an installation", "install_size.py"),
+)
+
+
+def measure(names: list[str]) -> dict[str, Any]:
+    """Run the scripts whose file names start with one of ``names``; all if empty."""
+    result: dict[str, Any] = {"schema": "carbon-ops/own-benchmarks/1"}
+    result["machine"] = machine()
+    result["scripts"] = []
+    for title, script, arguments in SCRIPTS:
+        if names and not script.startswith(tuple(names)):
+            continue
+        say(f"run {script} {' '.join(arguments)}")
+        ran = subprocess.run(
+            [sys.executable, os.path.join(ROOT, "benchmarks", script), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode and not ran.stdout:
+            say(ran.stderr)
+        result["scripts"].append(
+            {
+                "title": title,
+                "script": script,
+                "arguments": list(arguments),
+                "status": ran.returncode,
+                "output": ran.stdout.rstrip() or ran.stderr.strip()[-500:],
+            }
+        )
+    result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    return result
