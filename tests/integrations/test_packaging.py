@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import tomllib
 
+import carbon_ops
+from carbon_ops.cli.main import cli
+from carbon_ops.governor.options import parse
+
 yaml = pytest.importorskip("yaml")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
