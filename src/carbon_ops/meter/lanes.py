@@ -140,6 +140,12 @@ class Pool:
                 self._close(lane)
             return now, self._last
 
+    def account(self, lane: Lane) -> int:
+        """Return the account of an open lane now [ns]."""
+        with self._lock:
+            self._account()
+            return self._of(lane)
+
     @property
     def divided_ns(self) -> int:
         """CPU time so far that was divided evenly, because no clock told more."""
