@@ -13,6 +13,7 @@ Uncertainties (k=1)
 from __future__ import annotations
 
 import os
+import resource
 from math import hypot, sqrt
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import SourceUnavailableError
 from carbon_ops.model import Component, ComponentSource, Gpu
 from carbon_ops.sources import gpu_amd, gpu_nvidia, gpu_present
+from carbon_ops.sources.gpu import NOT_ON_DEVICE, visible_devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +72,6 @@ class GpuMeter:
         self.flags: tuple[str, ...] = ()
 
     def _open(self) -> None:
-        from carbon_ops.sources.gpu import visible_devices
-
         self._opened = True
         sources = list(self._sources or ())
         if self._sources is None:
@@ -146,6 +146,8 @@ class GpuMeter:
                     reason = "power_unknown_for_a_while"
                 else:
                     share, reason = source.busy_share(device, pids, start.wall_us)
+                    if reason == NOT_ON_DEVICE and _knows_all(pids):
+                        share = 0.0
                     if share is not None:
                         joules = delta / 1e6 * share * part
                         common += _uncertainty(
@@ -188,6 +190,22 @@ class GpuMeter:
         for source in {id(source): source for source, _ in self._devices}.values():
             source.close()
         self._polled, self._devices, self._opened = None, [], False
+
+
+def _knows_all(pids: frozenset[int]) -> bool:
+    """Return whether nobody but ``pids`` can have worked for the task on a device.
+
+    Not where children have ended, nor where drivers and we number processes
+    differently: in any PID namespace but the first (PROC_PID_INIT_INO,
+    ``include/linux/proc_ns.h``).
+    """
+    if os.getpid() not in pids:
+        return False
+    try:
+        first = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
+    except OSError:
+        return False
+    return first and resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss == 0
 
 
 def _uncertainty(

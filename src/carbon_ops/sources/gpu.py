@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 from carbon_ops.model import ComponentSource
 
+WHOLE_DEVICE = "whole_device"  # a share of 1 because nobody can say who used it
+NOT_ON_DEVICE = "only_other_processes_on_device"
+
 
 class GpuDevice(NamedTuple):
     """One physical GPU."""

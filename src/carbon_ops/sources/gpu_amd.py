@@ -12,7 +12,7 @@ import os
 
 from carbon_ops.errors import SourceUnavailableError
 from carbon_ops.sources import gpu_present
-from carbon_ops.sources.gpu import GpuDevice, GpuReading, GpuSource
+from carbon_ops.sources.gpu import WHOLE_DEVICE, GpuDevice, GpuReading, GpuSource
 
 _VENDORS = {"0x1002": "amd", "0x8086": "intel"}
 
@@ -73,7 +73,7 @@ class HwmonGpus:
     ) -> tuple[float | None, str | None]:
         """Return the whole device, and say so: hwmon does not tell who used it."""
         del device, pids, since_us
-        return 1.0, "whole_device"
+        return 1.0, WHOLE_DEVICE
 
     def close(self) -> None:
         """Nothing is held open."""

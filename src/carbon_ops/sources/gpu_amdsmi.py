@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops.errors import SourceUnavailableError
-from carbon_ops.sources.gpu import GpuDevice, GpuReading
+from carbon_ops.sources.gpu import NOT_ON_DEVICE, WHOLE_DEVICE, GpuDevice, GpuReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,9 +93,11 @@ class AmdsmiGpus:
         handle = self._handles[device.number]
         running = self._ask(self._smi.amdsmi_get_gpu_process_list, handle)
         if running is None:
-            return 1.0, "whole_device"
-        others = {_pid(process) for process in running} - pids
-        return (None, "shared_no_utilisation") if others else (1.0, None)
+            return 1.0, WHOLE_DEVICE
+        on_it = {_pid(process) for process in running}
+        if not on_it - pids:
+            return 1.0, None if on_it else WHOLE_DEVICE
+        return None, "shared_no_utilisation" if on_it & pids else NOT_ON_DEVICE
 
     def close(self) -> None:
         """Release the library."""

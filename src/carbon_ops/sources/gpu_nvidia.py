@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops.errors import SourceUnavailableError
-from carbon_ops.sources.gpu import GpuDevice, GpuReading
+from carbon_ops.sources.gpu import NOT_ON_DEVICE, WHOLE_DEVICE, GpuDevice, GpuReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,9 +109,11 @@ class NvidiaGpus:
         running = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle)
         if running is None:
             return None, f"no_process_list: {self._why()}"
-        others = {process.pid for process in running} - pids
-        if not others:
-            return 1.0, None
+        on_it = {process.pid for process in running}
+        if not on_it - pids:
+            return 1.0, None if on_it else WHOLE_DEVICE
+        if not on_it & pids:
+            return None, NOT_ON_DEVICE
         try:
             samples = nvml.nvmlDeviceGetProcessUtilization(handle, since_us)
         except nvml.NVMLError as error:
