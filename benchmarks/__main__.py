@@ -59,7 +59,8 @@ def write_page() -> None:
     with open(PAGE, encoding="utf-8") as file:
         page = file.read()
     for name, render in RENDER.items():
-        page = with_part(page, name, render(saved(name)))
+        if os.path.exists(os.path.join(RESULTS, f"{name}.json")):
+            page = with_part(page, name, render(saved(name)))
     with open(PAGE, "w", encoding="utf-8") as file:
         file.write(page)
 

@@ -52,7 +52,7 @@ class Scenario(NamedTuple):
 
 SCENARIOS = {
     "two_sockets": Scenario("sleep", 8.0, script=True, together=3),
-    "wraps": Scenario("sleep", 9.0, script=True, wraps=True, together=3),
+    "wraps": Scenario("sleep", 10.0, script=True, wraps=True, together=3),
     "neighbour": Scenario("part", 5.0, neighbour=True),
     "children": Scenario("children", 4.0),
     "coroutine": Scenario("coroutine", 3.0),

@@ -72,6 +72,12 @@ def error(run: Run) -> float | None:
     return float(100 * (run["joules"] / run["true_j"] - 1))
 
 
+def fewer_wraps(runs: Sequence[Run], key: str) -> str:
+    """Tell a run that was to see four wraps and saw fewer: it started too late."""
+    seen = [run["wraps"] for run in runs if "wraps" in run] if key == "wraps" else [4]
+    return f", only {min(seen)} of 4 wraps" if min(seen, default=4) < 4 else ""
+
+
 def cost(key: str) -> Callable[[Run], float | None]:
     def of(run: Run) -> float | None:
         if key == "memory_mib":
@@ -96,7 +102,9 @@ def errors_table(runs: dict[str, Any], columns: dict[str, str], claims: bool) ->
         row = [label]
         if claims:
             row.append("the task" if label in TASK_LABELS else "the machine")
-        row += [cell(runs[key].get(label, ()), error, " %") for key in present]
+        for key in present:
+            found = runs[key].get(label, ())
+            row.append(cell(found, error, " %") + fewer_wraps(found, key))
         rows.append(row)
     head = ["meter", *(["its number is of"] if claims else []), *present.values()]
     return rows_to_table(head, rows)

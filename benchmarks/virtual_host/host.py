@@ -42,7 +42,8 @@ def two_sockets(
     Args:
         script: Power follows a script; else the machine's CPU load, half in each
             package, nothing when idle.
-        wraps: Every counted register wraps within 3 to 6 s.
+        wraps: Every counted register wraps once, 8 to 10 s after the start: late, so that
+            a meter that starts slowly sees all of it too.
         per_cpu_w: Watts for each busy CPU [W].
     """
     zones = []
@@ -65,10 +66,10 @@ def two_sockets(
         top = f"intel-rapl:{socket}"
         zones += [
             Zone(top, f"package-{socket}", package, counted=True,
-                 wraps_after_j=mean * (3.0 + socket) if wraps else None),
+                 wraps_after_j=mean * (8.0 + 0.6 * socket) if wraps else None),
             Zone(f"{top}:0", "core", core),
             Zone(f"{top}:1", "dram", dram, DRAM_NJ, counted=True,
-                 wraps_after_j=memory * (5.0 + socket) if wraps else None),
+                 wraps_after_j=memory * (9.2 + 0.6 * socket) if wraps else None),
         ]  # fmt: skip
     if script:
         whole = Power(
