@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbon_ops.counters.accumulator import UPDATE_NS, Bank, bound_uj
+from carbon_ops.counters.accumulator import UPDATE_NS, Bank, bound_uj, judge
 from carbon_ops.counters.wrap import Unit, ticks_of, unit_of_range
 from carbon_ops.model import Zone, ZoneTotals
 
@@ -140,3 +140,36 @@ def test_no_sequence_of_readings_lowers_a_total_or_beats_the_bound(
         else:
             since = now
         before = totals
+
+
+@given(
+    unit=units,
+    bound_w=st.sampled_from((0.5, 1000.0, 1e9)),
+    jump=st.floats(0, 1),
+    turns=st.floats(0, 3),
+    read_ns=st.integers(0, SECOND),
+    asleep_ns=st.sampled_from((0, 40_000_000, 60_000_000, 10 * SECOND)),
+)
+def test_the_short_way_of_a_plain_step_is_the_long_way(
+    unit: Unit, bound_w: float, jump: float, turns: float, read_ns: int, asleep_ns: int
+) -> None:
+    it = zone(unit, bound_w)
+    turn_ns = unit.wrap_ticks * unit.numerator / unit.denominator / bound_w * 1_000
+    mono = int(turns * turn_ns)
+    # Near the bound as well as anywhere.
+    now = int(jump * min(unit.wrap_ticks - 1, 2 * turns * unit.wrap_ticks))
+    step = judge(it, 0, now, mono + asleep_ns + read_ns, suspended=asleep_ns > 5e7)
+    bank = Bank((it,))
+
+    bank.step((0,), 0, 0)
+    (totals,) = bank.step((now,), mono, mono + asleep_ns, read_ns)
+
+    assert totals == ZoneTotals(
+        kernel_uj(step.ticks, unit),
+        step.slack_uj,
+        int(step.kind == "wrapped"),
+        int(step.kind == "gap"),
+        int(step.kind == "reset"),
+        0,
+        True,
+    )

@@ -202,3 +202,13 @@ def test_an_unknown_field_is_refused(reply: protocol.Reply, name: str) -> None:
 
     with pytest.raises(protocol.ProtocolError, match="unknown field"):
         protocol.decode_reply(json.dumps(body).encode())
+
+
+@given(st.sampled_from(("1e999", "9" * 400, "-1", "NaN", "true", '"1"', "null")))
+def test_a_bound_that_is_no_power_is_refused(text: str) -> None:
+    zone = Zone("k", "n", "package", 0, True, "", (1, 1), 2**32, 12_345.5)
+    layout = Layout("i", "b", "simulated", 1, (zone,), None, 1)
+    line = protocol.encode_reply(protocol.HelloReply(layout, "1", 1, 1, True))
+
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_reply(line.replace(b"12345.5", text.encode()))

@@ -11,9 +11,11 @@ Every decoder raises :class:`ProtocolError` and nothing else, whatever the bytes
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, NoReturn, cast
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, NamedTuple, NoReturn, cast
 
-from carbon_ops.model import Layout, Sample, SourceName, Zone, ZoneKind, ZoneTotals
+from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 
 VERSION = 1
 OPS = ("hello", "snapshot", "energy", "series", "map")
@@ -103,7 +105,194 @@ class ErrorReply(NamedTuple):
 Reply = HelloReply | SnapshotReply | EnergyReply | SeriesReply | MapReply | ErrorReply
 
 
-# --- requests -----------------------------------------------------------------------
+# --- how values are written, and read strictly --------------------------------------
+
+
+class _Codec(NamedTuple):
+    write: Callable[[Any], object]  # value to what JSON can hold
+    read: Callable[[object, str], Any]  # back, from the place that is named
+
+
+def _bad(where: str, wanted: str) -> ProtocolError:
+    return ProtocolError("invalid_request", f"{where} is not {wanted}")
+
+
+def _plain(kind: type, wanted: str) -> _Codec:
+    def read(value: object, where: str) -> object:
+        if type(value) is not kind:
+            raise _bad(where, wanted)
+        return value
+
+    return _Codec(lambda value: value, read)
+
+
+def _decimal(value: object, where: str) -> int:
+    """Return the integer that ``value`` spells in the one way it may be spelt."""
+    if isinstance(value, str) and len(value) <= 40:  # 128 bits and a sign
+        digits = value[1:] if value.startswith("-") else value
+        if digits.isascii() and digits.isdigit() and str(int(value)) == value:
+            return int(value)
+    raise _bad(where, "an integer as a decimal string")
+
+
+def _power(value: object, where: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= cast("float", value) < inf):
+        raise _bad(where, "a power")
+    try:
+        return float(cast("float", value))
+    except OverflowError:  # an integer of hundreds of digits
+        raise _bad(where, "a power") from None
+
+
+def _fraction(value: object, where: str) -> tuple[int, ...]:
+    parts: tuple[int, ...] = _BIGS.read(value, where)
+    if len(parts) != 2 or parts[1] <= 0:
+        raise _bad(where, "a fraction")
+    return parts
+
+
+def _maybe(codec: _Codec) -> _Codec:
+    return _Codec(
+        lambda value: None if value is None else codec.write(value),
+        lambda value, where: None if value is None else codec.read(value, where),
+    )
+
+
+def _list(codec: _Codec) -> _Codec:
+    def read(value: object, where: str) -> tuple[object, ...]:
+        if not isinstance(value, list):
+            raise _bad(where, "a list")
+        return tuple([codec.read(part, where) for part in value])
+
+    return _Codec(lambda value: [codec.write(part) for part in value], read)
+
+
+def _object(make: Callable[[Iterable[Any]], object], **members: _Codec) -> _Codec:
+    """Return the codec of a tuple whose parts are these members, in this order."""
+
+    def write(value: tuple[object, ...]) -> dict[str, object]:
+        pairs = zip(members.items(), value, strict=True)
+        return {name: codec.write(part) for (name, codec), part in pairs}
+
+    def read(value: object, where: str) -> object:
+        if not isinstance(value, dict):
+            raise _bad(where, "an object")
+        for name in members:
+            if name not in value:
+                raise _bad(f"{where}.{name}", "there")
+        for name in value:
+            if name not in members:
+                raise ProtocolError(
+                    "invalid_request", f"{where}: unknown field {name[:40]!r}"
+                )
+        parts = [
+            codec.read(value[name], f"{where}.{name}")
+            for name, codec in members.items()
+        ]
+        return make(parts)
+
+    return _Codec(write, read)
+
+
+_TEXT, _FLAG = _plain(str, "text"), _plain(bool, "true or false")
+_WHOLE, _BIG = _plain(int, "an integer"), _Codec(str, _decimal)
+_BIGS = _list(_BIG)
+
+_ZONE = _object(
+    Zone._make,
+    key=_TEXT,
+    name=_TEXT,
+    kind=_TEXT,
+    package=_maybe(_WHOLE),
+    counted=_FLAG,
+    why=_TEXT,
+    unit_uj=_Codec(_BIGS.write, _fraction),
+    wrap_ticks=_BIG,
+    bound_w=_Codec(float, _power),
+)
+_TOTALS = _object(
+    ZoneTotals._make,
+    total_uj=_BIG,
+    slack_uj=_BIG,
+    wraps=_WHOLE,
+    gaps=_WHOLE,
+    resets=_WHOLE,
+    failures=_WHOLE,
+    fresh=_FLAG,
+)
+_SAMPLE = _object(
+    Sample._make,
+    sequence=_WHOLE,
+    monotonic_ns=_BIG,
+    read_ns=_BIG,
+    boottime_ns=_BIG,
+    wall_ns=_BIG,
+    host_busy_ns=_BIG,
+    late_ticks=_WHOLE,
+    missed_ticks=_WHOLE,
+    totals=_list(_TOTALS),
+)
+_KEYED = _object(KeyedEnergy._make, key=_TEXT, point_uj=_BIG, low_uj=_BIG, high_uj=_BIG)
+
+
+def _hello(parts: Iterable[Any]) -> HelloReply:
+    *layout, version, now, kept, ring = parts
+    return HelloReply(Layout._make(layout), version, now, kept, ring)
+
+
+_REPLIES: dict[str, tuple[type, _Codec]] = {
+    "hello": (
+        HelloReply,
+        _object(
+            _hello,
+            instance_id=_TEXT,
+            boot_id=_TEXT,
+            source=_TEXT,
+            interval_ns=_BIG,
+            zones=_list(_ZONE),
+            filtered=_maybe(_FLAG),
+            started_wall_ns=_BIG,
+            version=_TEXT,
+            monotonic_ns=_BIG,
+            samples_kept=_WHOLE,
+            map=_FLAG,
+        ),
+    ),
+    "snapshot": (
+        SnapshotReply,
+        _object(SnapshotReply._make, instance_id=_TEXT, sample=_SAMPLE),
+    ),
+    "energy": (
+        EnergyReply,
+        _object(
+            EnergyReply._make,
+            instance_id=_TEXT,
+            t0_ns=_BIG,
+            t1_ns=_BIG,
+            zones=_list(_KEYED),
+            host_busy_ns=_BIG,
+            samples=_WHOLE,
+            wraps=_WHOLE,
+            gaps=_WHOLE,
+            resets=_WHOLE,
+            failures=_WHOLE,
+            flags=_list(_TEXT),
+        ),
+    ),
+    "series": (
+        SeriesReply,
+        _object(
+            SeriesReply._make, instance_id=_TEXT, samples=_list(_SAMPLE), more=_FLAG
+        ),
+    ),
+    "map": (MapReply, _object(MapReply._make, instance_id=_TEXT, size=_WHOLE)),
+}
+_OPS_OF = {kind: op for op, (kind, _) in _REPLIES.items()}
+_PROBLEM = _object(tuple, code=_TEXT, message=_TEXT)
+
+
+# --- lines --------------------------------------------------------------------------
 
 
 def encode_request(request: Request) -> bytes:
@@ -122,70 +311,39 @@ def decode_request(line: bytes) -> Request:
     Raises:
         ProtocolError: not this protocol; the code says which way.
     """
-    fields = _Fields(_parse(line), "request")
-    fields.version()
-    op = fields.text("op")
+    body, named = _parse(line, "request")
+    op: str = _TEXT.read(named, "request.op")
     if op not in OPS:
         raise ProtocolError("unknown_op", f"unknown op; this governor has {OPS}")
     if op not in TIMED_OPS:
-        fields.end()
+        _object(tuple).read(body, "request")
         return Request(op)
-    t0, t1 = fields.time("t0_ns"), fields.time("t1_ns")
-    fields.end()
-    if t1 < t0:
+    request = Request(op, *_TIMES.read(body, "request"))
+    if (request.t1_ns or 0) < (request.t0_ns or 0):
         raise ProtocolError("invalid_request", "t1_ns lies before t0_ns")
-    return Request(op, t0, t1)
+    return request
 
 
-# --- replies ------------------------------------------------------------------------
+def _time(value: object, where: str) -> int:
+    number = value if type(value) is int else _decimal(value, where)
+    if not 0 <= number <= _MAX_NS:
+        raise _bad(where, "a CLOCK_MONOTONIC in nanoseconds")
+    return number
+
+
+_TIME = _Codec(str, _time)
+_TIMES = _object(tuple, t0_ns=_TIME, t1_ns=_TIME)
 
 
 def encode_reply(reply: Reply) -> bytes:
     """Return ``reply`` as one line, newline included."""
     if isinstance(reply, ErrorReply):
-        problem = {"code": reply.code, "message": reply.message}
+        problem = _PROBLEM.write(reply[1:])
         return _line({"v": VERSION, "op": reply.op, "ok": False, "error": problem})
-    if isinstance(reply, HelloReply):
-        return _ok(
-            "hello",
-            {
-                **_layout_out(reply.layout),
-                "version": reply.version,
-                "monotonic_ns": str(reply.monotonic_ns),
-                "samples_kept": reply.samples_kept,
-                "map": reply.map,
-            },
-        )
-    if isinstance(reply, SnapshotReply):
-        sample = _sample_out(reply.sample)
-        return _ok("snapshot", {"instance_id": reply.instance_id, "sample": sample})
-    if isinstance(reply, SeriesReply):
-        return _ok(
-            "series",
-            {
-                "instance_id": reply.instance_id,
-                "samples": [_sample_out(sample) for sample in reply.samples],
-                "more": reply.more,
-            },
-        )
-    if isinstance(reply, MapReply):
-        return _ok("map", {"instance_id": reply.instance_id, "size": reply.size})
-    zones = [
-        {"key": zone.key, **{name: str(getattr(zone, name)) for name in _ENERGY_UJ}}
-        for zone in reply.zones
-    ]
-    return _ok(
-        "energy",
-        {
-            "instance_id": reply.instance_id,
-            "t0_ns": str(reply.t0_ns),
-            "t1_ns": str(reply.t1_ns),
-            "zones": zones,
-            "host_busy_ns": str(reply.host_busy_ns),
-            **{name: getattr(reply, name) for name in _COUNTS},
-            "flags": list(reply.flags),
-        },
-    )
+    op = _OPS_OF[type(reply)]
+    parts = (*reply.layout, *reply[1:]) if isinstance(reply, HelloReply) else reply
+    body: Any = _REPLIES[op][1].write(parts)
+    return _line({"v": VERSION, "op": op, "ok": True, **body})
 
 
 def decode_reply(line: bytes) -> Reply:
@@ -194,84 +352,39 @@ def decode_reply(line: bytes) -> Reply:
     Raises:
         ProtocolError: not a reply of this version.
     """
-    fields = _Fields(_parse(line), "reply")
-    fields.version()
-    op = fields.pop("op")
-    if fields.flag("ok"):
-        if not isinstance(op, str) or op not in _DECODERS:
+    body, op = _parse(line, "reply")
+    if _FLAG.read(body.pop("ok", None), "reply.ok"):
+        if not isinstance(op, str) or op not in _REPLIES:
             raise ProtocolError("unknown_op", "a reply to an unknown op")
-        reply = _DECODERS[op](fields)
-        fields.end()
+        reply: Reply = _REPLIES[op][1].read(body, "reply")
         return reply
-    problem = _Fields(fields.pop("error"), "error")
-    fields.end()
-    if op is not None and not isinstance(op, str):
-        raise ProtocolError("invalid_request", "op is neither text nor null")
-    error = ErrorReply(op, problem.text("code"), problem.text("message"))
-    problem.end()
-    return error
-
-
-_ENERGY_UJ = ("point_uj", "low_uj", "high_uj")
-_COUNTS = ("samples", "wraps", "gaps", "resets", "failures")
-_SAMPLE_NS = ("monotonic_ns", "read_ns", "boottime_ns", "wall_ns", "host_busy_ns")
-
-
-def _ok(op: str, body: dict[str, object]) -> bytes:
-    return _line({"v": VERSION, "op": op, "ok": True, **body})
+    ((code, message),) = _object(tuple, error=_PROBLEM).read(body, "reply")
+    return ErrorReply(_maybe(_TEXT).read(op, "reply.op"), code, message)
 
 
 def _line(body: dict[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
-def _sample_out(sample: Sample) -> dict[str, object]:
-    body: dict[str, object] = {"sequence": sample.sequence}
-    for name in _SAMPLE_NS:
-        body[name] = str(getattr(sample, name))
-    body["late_ticks"] = sample.late_ticks
-    body["missed_ticks"] = sample.missed_ticks
-    body["totals"] = [
-        {
-            "total_uj": str(zone.total_uj),
-            "slack_uj": str(zone.slack_uj),
-            "wraps": zone.wraps,
-            "gaps": zone.gaps,
-            "resets": zone.resets,
-            "failures": zone.failures,
-            "fresh": zone.fresh,
-        }
-        for zone in sample.totals
-    ]
-    return body
-
-
-def _layout_out(layout: Layout) -> dict[str, object]:
-    return {
-        "instance_id": layout.instance_id,
-        "boot_id": layout.boot_id,
-        "source": layout.source,
-        "interval_ns": str(layout.interval_ns),
-        "started_wall_ns": str(layout.started_wall_ns),
-        "filtered": layout.filtered,
-        "zones": [
-            {
-                "key": zone.key,
-                "name": zone.name,
-                "kind": zone.kind,
-                "package": zone.package,
-                "counted": zone.counted,
-                "why": zone.why,
-                "unit_uj": [str(part) for part in zone.unit],
-                "wrap_ticks": str(zone.wrap_ticks),
-                "bound_w": zone.bound_w,
-            }
-            for zone in layout.zones
-        ],
-    }
-
-
-# --- strict reading -----------------------------------------------------------------
+def _parse(line: bytes, where: str) -> tuple[dict[str, object], object]:
+    """Return what a message of this version holds beside its op, and the op."""
+    try:
+        body = json.loads(
+            line.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+        )
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise ProtocolError("invalid_json", f"not one JSON object: {error}") from None
+    if not isinstance(body, dict):
+        raise _bad(where, "an object")
+    for name in ("v", "op"):
+        if name not in body:
+            raise _bad(f"{where}.{name}", "there")
+    version = body.pop("v")
+    if type(version) is not int or version != VERSION:
+        raise ProtocolError("unsupported_version", f"v has to be {VERSION}")
+    return body, body.pop("op")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -283,224 +396,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(body) != len(pairs):
         raise ValueError("a name occurs twice")
     return body
-
-
-def _parse(line: bytes) -> object:
-    try:
-        return json.loads(
-            line.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-        )
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise ProtocolError("invalid_json", f"not one JSON object: {error}") from None
-
-
-def _bad(where: str, name: str, wanted: str) -> ProtocolError:
-    return ProtocolError("invalid_request", f"{where}: {name} is not {wanted}")
-
-
-class _Fields:
-    """An object whose members are taken out one by one; what is left over is an error."""
-
-    __slots__ = ("left", "where")
-
-    def __init__(self, value: object, where: str) -> None:
-        if not isinstance(value, dict):
-            raise ProtocolError("invalid_request", f"{where} is not an object")
-        self.left = cast("dict[str, object]", value)
-        self.where = where
-
-    def pop(self, name: str) -> object:
-        try:
-            return self.left.pop(name)
-        except KeyError:
-            raise ProtocolError(
-                "invalid_request", f"{self.where}: {name} is missing"
-            ) from None
-
-    def end(self) -> None:
-        if self.left:
-            name = min(self.left)[:40]
-            raise ProtocolError(
-                "invalid_request", f"{self.where}: unknown field {name!r}"
-            )
-
-    def version(self) -> None:
-        value = self.pop("v")
-        if type(value) is not int or value != VERSION:
-            raise ProtocolError("unsupported_version", f"v has to be {VERSION}")
-
-    def text(self, name: str) -> str:
-        value = self.pop(name)
-        if not isinstance(value, str):
-            raise _bad(self.where, name, "text")
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self.pop(name)
-        if not isinstance(value, bool):
-            raise _bad(self.where, name, "true or false")
-        return value
-
-    def whole(self, name: str) -> int:
-        value = self.pop(name)
-        if type(value) is not int:
-            raise _bad(self.where, name, "an integer")
-        return value
-
-    def big(self, name: str) -> int:
-        return _decimal(self.pop(name), self.where, name)
-
-    def time(self, name: str) -> int:
-        value = self.pop(name)
-        if type(value) is not int:
-            value = _decimal(value, self.where, name)
-        if not 0 <= value <= _MAX_NS:
-            raise _bad(self.where, name, "a CLOCK_MONOTONIC in nanoseconds")
-        return value
-
-    def list(self, name: str) -> list[object]:
-        value = self.pop(name)
-        if not isinstance(value, list):
-            raise _bad(self.where, name, "a list")
-        return value
-
-
-def _decimal(value: object, where: str, name: str) -> int:
-    """Return the integer that ``value`` spells in the one way it may be spelt."""
-    if isinstance(value, str) and len(value) <= 40:  # 128 bits and a sign
-        digits = value[1:] if value.startswith("-") else value
-        if digits.isascii() and digits.isdigit() and str(int(value)) == value:
-            return int(value)
-    raise _bad(where, name, "an integer as a decimal string")
-
-
-def _hello_in(fields: _Fields) -> Reply:
-    filtered = fields.pop("filtered")
-    if filtered is not None and not isinstance(filtered, bool):
-        raise _bad("hello", "filtered", "true, false or null")
-    layout = Layout(
-        instance_id=fields.text("instance_id"),
-        boot_id=fields.text("boot_id"),
-        source=cast("SourceName", fields.text("source")),
-        interval_ns=fields.big("interval_ns"),
-        zones=tuple(_zone_in(zone) for zone in fields.list("zones")),
-        filtered=filtered,
-        started_wall_ns=fields.big("started_wall_ns"),
-    )
-    return HelloReply(
-        layout,
-        fields.text("version"),
-        fields.big("monotonic_ns"),
-        fields.whole("samples_kept"),
-        fields.flag("map"),
-    )
-
-
-def _zone_in(value: object) -> Zone:
-    fields = _Fields(value, "zone")
-    package, bound = fields.pop("package"), fields.pop("bound_w")
-    if package is not None and type(package) is not int:
-        raise _bad("zone", "package", "an integer or null")
-    if isinstance(bound, bool) or not isinstance(bound, int | float):
-        raise _bad("zone", "bound_w", "a number")
-    unit = [_decimal(part, "zone", "unit_uj") for part in fields.list("unit_uj")]
-    if len(unit) != 2 or unit[1] <= 0:
-        raise _bad("zone", "unit_uj", "a fraction")
-    zone = Zone(
-        key=fields.text("key"),
-        name=fields.text("name"),
-        kind=cast("ZoneKind", fields.text("kind")),
-        package=package,
-        counted=fields.flag("counted"),
-        why=fields.text("why"),
-        unit=(unit[0], unit[1]),
-        wrap_ticks=fields.big("wrap_ticks"),
-        bound_w=float(bound),
-    )
-    fields.end()
-    return zone
-
-
-def _sample_in(value: object) -> Sample:
-    fields = _Fields(value, "sample")
-    sample = Sample(
-        sequence=fields.whole("sequence"),
-        monotonic_ns=fields.big("monotonic_ns"),
-        read_ns=fields.big("read_ns"),
-        boottime_ns=fields.big("boottime_ns"),
-        wall_ns=fields.big("wall_ns"),
-        host_busy_ns=fields.big("host_busy_ns"),
-        late_ticks=fields.whole("late_ticks"),
-        missed_ticks=fields.whole("missed_ticks"),
-        totals=tuple(_totals_in(total) for total in fields.list("totals")),
-    )
-    fields.end()
-    return sample
-
-
-def _totals_in(value: object) -> ZoneTotals:
-    fields = _Fields(value, "totals")
-    totals = ZoneTotals(
-        total_uj=fields.big("total_uj"),
-        slack_uj=fields.big("slack_uj"),
-        wraps=fields.whole("wraps"),
-        gaps=fields.whole("gaps"),
-        resets=fields.whole("resets"),
-        failures=fields.whole("failures"),
-        fresh=fields.flag("fresh"),
-    )
-    fields.end()
-    return totals
-
-
-def _snapshot_in(fields: _Fields) -> Reply:
-    return SnapshotReply(fields.text("instance_id"), _sample_in(fields.pop("sample")))
-
-
-def _series_in(fields: _Fields) -> Reply:
-    return SeriesReply(
-        fields.text("instance_id"),
-        tuple(_sample_in(sample) for sample in fields.list("samples")),
-        fields.flag("more"),
-    )
-
-
-def _map_in(fields: _Fields) -> Reply:
-    return MapReply(fields.text("instance_id"), fields.whole("size"))
-
-
-def _energy_in(fields: _Fields) -> Reply:
-    zones = []
-    for value in fields.list("zones"):
-        zone = _Fields(value, "zone")
-        zones.append(
-            KeyedEnergy(zone.text("key"), *(zone.big(name) for name in _ENERGY_UJ))
-        )
-        zone.end()
-    flags = fields.list("flags")
-    if not all(isinstance(flag, str) for flag in flags):
-        raise _bad("energy", "flags", "a list of text")
-    return EnergyReply(
-        instance_id=fields.text("instance_id"),
-        t0_ns=fields.big("t0_ns"),
-        t1_ns=fields.big("t1_ns"),
-        zones=tuple(zones),
-        host_busy_ns=fields.big("host_busy_ns"),
-        samples=fields.whole("samples"),
-        wraps=fields.whole("wraps"),
-        gaps=fields.whole("gaps"),
-        resets=fields.whole("resets"),
-        failures=fields.whole("failures"),
-        flags=tuple(cast("list[str]", flags)),
-    )
-
-
-_DECODERS = {
-    "hello": _hello_in,
-    "snapshot": _snapshot_in,
-    "energy": _energy_in,
-    "series": _series_in,
-    "map": _map_in,
-}

@@ -24,7 +24,7 @@ from carbon_ops.governor.protocol import ErrorReply, ProtocolError, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from carbon_ops.governor.access import Listener
     from carbon_ops.governor.sampler import Sampler
@@ -42,7 +42,9 @@ MAX_FAULTS_SAID = 10
 CHECK_NS = 1_000_000_000  # between two looks at the zones, and at slow clients
 
 
-class _Client:
+class Client:
+    """One connection."""
+
     __slots__ = ("active_ns", "blocked", "inbox", "mapped", "outbox", "socket", "uid")
 
     def __init__(self, connection: socket.socket, uid: int | None, now_ns: int) -> None:
@@ -84,7 +86,7 @@ class Server:
         self._wakeup = wakeup
         self._watchdog_ns = watchdog_ns
         self._alive_ns = 0
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, Client] = {}
         self._overflow = overflow_uid()
         self._period_ns = 0
         self._spent_ns = 0
@@ -134,8 +136,7 @@ class Server:
 
     def close(self) -> None:
         """Let go of clients, ring and sampler; the listener is the caller's."""
-        for client in list(self._clients.values()):
-            self._drop(client)
+        self._drop(*self._clients.values())
         self._epoll.close()
         self.sampler.close()
 
@@ -181,7 +182,7 @@ class Server:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # out of descriptors or memory: make room, and wait
-                self._evict(list(self._clients.values()))
+                self._drop(*quietest(self._clients.values()))
                 self._spent_ns += SERVICE_NS  # else the loop would spin on it
                 return
             connection.setblocking(False)
@@ -189,34 +190,19 @@ class Server:
             clients = list(self._clients.values())
             own = [client for client in clients if client.uid == uid]
             if len(own) >= MAX_CLIENTS_PER_USER:
-                self._evict(own)
+                self._drop(*quietest(own))
             elif len(clients) >= MAX_CLIENTS:
-                self._evict(clients)
-            client = _Client(connection, uid, now_ns)
+                self._drop(*quietest(clients))
+            client = Client(connection, uid, now_ns)
             self._clients[connection.fileno()] = client
             self._epoll.register(connection, EPOLLIN)
 
-    def _evict(self, crowd: list[_Client]) -> None:
-        """Let go of the client that was quiet longest, among the user with most.
+    def _drop(self, *clients: Client) -> None:
+        for client in clients:
+            del self._clients[client.socket.fileno()]
+            client.socket.close()
 
-        A flood then pushes out itself, and whoever connects next is still served.
-        """
-        sizes: dict[int | None, int] = {}
-        for client in crowd:
-            sizes[client.uid] = sizes.get(client.uid, 0) + 1
-        quiet = min(
-            crowd,
-            key=lambda client: (-sizes[client.uid], client.active_ns),
-            default=None,
-        )
-        if quiet is not None:
-            self._drop(quiet)
-
-    def _drop(self, client: _Client) -> None:
-        del self._clients[client.socket.fileno()]
-        client.socket.close()
-
-    def _receive(self, client: _Client, now_ns: int) -> None:
+    def _receive(self, client: Client, now_ns: int) -> None:
         """Take at most one request off the socket, so that clients come in turn."""
         data = client.socket.recv(protocol.MAX_REQUEST_BYTES, socket.MSG_PEEK)
         end = data.find(b"\n") + 1
@@ -239,7 +225,7 @@ class Server:
         else:
             client.inbox = line
 
-    def _send(self, client: _Client, now_ns: int) -> None:
+    def _send(self, client: Client, now_ns: int) -> None:
         """Send what is left of the reply; listen again only when it is all gone."""
         waiting = client.outbox
         try:
@@ -256,14 +242,14 @@ class Server:
 
     # --- answers --------------------------------------------------------------------
 
-    def _answer(self, client: _Client, line: bytes) -> bytes:
+    def _answer(self, client: Client, line: bytes) -> bytes:
         try:
             request = protocol.decode_request(line)
             return self._reply(client, request)
         except ProtocolError as problem:
             return _error(problem.code, str(problem))
 
-    def _reply(self, client: _Client, request: Request) -> bytes:
+    def _reply(self, client: Client, request: Request) -> bytes:
         layout = self.sampler.layout
         if request.op == "snapshot":
             if not self._snapshot:
@@ -321,7 +307,7 @@ class Server:
             )
         )
 
-    def _hand_out(self, client: _Client) -> bytes:
+    def _hand_out(self, client: Client) -> bytes:
         """Send the ring's descriptor, then return the line that follows it."""
         ring = self.sampler.samples
         if ring.fd is None:
@@ -337,6 +323,17 @@ class Server:
         )
         client.mapped = True
         return reply[1:]
+
+
+def quietest(crowd: Collection[Client]) -> list[Client]:
+    """Return whom to let go: who was quiet longest, of the user with most, if anybody.
+
+    A flood then pushes out itself, and whoever connects next is still served.
+    """
+    sizes: dict[int | None, int] = {}
+    for client in crowd:
+        sizes[client.uid] = sizes.get(client.uid, 0) + 1
+    return sorted(crowd, key=lambda one: (-sizes[one.uid], one.active_ns))[:1]
 
 
 def _when(sample: Sample) -> int:

@@ -13,27 +13,31 @@ class Slow(SimulatedSource):
 
     def __init__(self, slow_reads: int) -> None:
         super().__init__({"package-0": Script(((1.0, 100.0),))})
-        self.slow_reads, self.reads = slow_reads, 0
+        self.slow_reads, self.reads, self.longest_ns = slow_reads, 0, 0
 
     def read(self) -> tuple[int | None, ...]:
+        start = time.monotonic_ns()
         self.reads += 1
         if self.reads <= self.slow_reads:
-            time.sleep(0.004)
-        return super().read()
+            time.sleep(0.5)
+        ticks = super().read()
+        self.longest_ns = max(self.longest_ns, time.monotonic_ns() - start)
+        return ticks
 
 
 def test_the_sample_is_the_read_that_was_not_paused() -> None:
     source = Slow(1)
     sampler = Sampler(source)
 
-    sampler.take()
+    sample = sampler.take()
 
     assert source.reads >= 2
+    assert sample.read_ns < source.longest_ns
     sampler.close()
 
 
 def test_a_source_that_is_always_slow_is_read_three_times_at_most() -> None:
-    source = Slow(10)
+    source = Slow(3)
     sampler = Sampler(source)
 
     sample = sampler.take()

@@ -1,0 +1,90 @@
+"""Who is let go: slow ones, silent ones, and the crowd of the user with most."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from carbon_ops.governor import access, server
+from carbon_ops.governor.sampler import Sampler
+from carbon_ops.sources.simulated import SimulatedSource
+
+IDLE = 60_000_000_000
+
+
+def client(uid: int | None, active_ns: int) -> server.Client:
+    with socket.socket(socket.AF_UNIX) as closed:
+        return server.Client(closed, uid, active_ns)
+
+
+def test_a_crowd_pushes_out_its_own_and_not_the_quiet_of_others() -> None:
+    crowd = [client(1, 5), client(2, 9), client(2, 8), client(2, 7), client(None, 0)]
+
+    assert server.quietest(crowd) == [crowd[3]]
+    assert server.quietest(crowd[:1]) == crowd[:1]
+    assert server.quietest([]) == []
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve in a thread with the time-outs that the test sets."""
+    folder = tempfile.mkdtemp(prefix="cog", dir="/tmp")
+    monkeypatch.setattr(server, "CHECK_NS", 0)
+    stopping: list[int] = []
+    wakeup, waker = socket.socketpair()
+    listener = access.listen(f"{folder}/s", str(os.getegid()))
+    sampler = Sampler(SimulatedSource(), 20_000_000)
+    sampler.take()
+    made = server.Server(listener, sampler, wakeup=wakeup, stopping=stopping)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    yield listener.path
+    stopping.append(15)
+    waker.send(b"x")
+    thread.join()
+    made.close()
+    listener.close()
+    wakeup.close()
+    waker.close()
+    shutil.rmtree(folder)
+
+
+def connected(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(20)
+    made.connect(path)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("begun", "idle_ns", "message_ns"), [(b"", 0, IDLE), (b'{"v":1', IDLE, 0)]
+)
+def test_who_is_silent_or_slow_is_let_go(
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bytes,
+    idle_ns: int,
+    message_ns: int,
+) -> None:
+    with connected(path) as slow:
+        slow.sendall(begun)
+        monkeypatch.setattr(server, "IDLE_NS", idle_ns)
+        monkeypatch.setattr(server, "MESSAGE_NS", message_ns)
+
+        assert slow.recv(1) == b""
+
+
+def test_who_takes_a_reply_slowly_may_go_on(path: str) -> None:
+    with connected(path) as slow:
+        slow.sendall(b'{"v":1,"op":"snapshot"}\n' * 40)
+        got = b""
+        while got.count(b"\n") < 40:
+            got += slow.recv(64)
+
+    assert got.count(b'"ok":true') == 40
