@@ -61,6 +61,7 @@ def listen(path: str, group: str | None) -> Listener:
     gid = group_id(group)
     _make_room(path)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made = None
     try:
         # Nobody but the owner may connect until the group is set.
         before = os.umask(0o777 & ~0o600)
@@ -68,20 +69,21 @@ def listen(path: str, group: str | None) -> Listener:
             server.bind(path)
         finally:
             os.umask(before)
-        made = os.lstat(path)
+        found = os.lstat(path)
+        made = Listener(server, path, (found.st_dev, found.st_ino))
         if gid is not None:
             os.chown(path, -1, gid)
         os.chmod(path, SOCKET_MODE)
         server.listen(_BACKLOG)
         server.setblocking(False)
     except OSError as error:
-        server.close()
+        (made or server).close()
         raise AccessError(
             f"cannot make the socket {path}: {error.strerror or error}",
             hint="Choose a writable place with --socket (at most 107 bytes), or run "
             "the governor as root.",
         ) from error
-    return Listener(server, path, (made.st_dev, made.st_ino))
+    return made
 
 
 def group_id(group: str | None) -> int | None:

@@ -11,6 +11,7 @@ import pytest
 from carbon_ops.counters.accumulator import Bank
 from carbon_ops.errors import SourceUnavailableError
 from carbon_ops.sources.msr import MsrSource, energy_filtering
+from carbon_ops.sources.msr_units import Cpu, registers
 from carbon_ops.testing.msr import FakeMsr
 
 TENTH = 100_000_000
@@ -281,3 +282,36 @@ def test_a_machine_that_is_no_x86_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SourceUnavailableError, match="no x86 vendor"):
         opened(fake)
+
+
+# As in rapl_ids of the kernel's drivers/powercap/intel_rapl_common.c.
+@pytest.mark.parametrize("model", [0x3F, 0x4F, 0x55, 0x6A, 0x6C, 0x57, 0x85])
+def test_memory_of_these_servers_counts_15_3_microjoules(model: int) -> None:
+    units = {r.name: r.unit for r in registers(intel(model), 14 << 8)}
+
+    assert units["dram"][:2] == (15_300, 1_000)
+    assert units["package"][:2] == units["psys"][:2] == (1_000_000, 1 << 14)
+
+
+@pytest.mark.parametrize("model", [0x8F, 0xCF])
+def test_the_platform_of_these_servers_counts_joules(model: int) -> None:
+    units = {r.name: r.unit for r in registers(intel(model), 14 << 8)}
+
+    assert units["psys"][:2] == (1_000_000, 1)
+    assert units["package"][:2] == units["dram"][:2] == (1_000_000, 1 << 14)
+
+
+@pytest.mark.parametrize("model", [0x37, 0x4A, 0x5A, 0x4C])
+def test_these_atoms_count_powers_of_two_microjoules(model: int) -> None:
+    assert {r.unit[:2] for r in registers(intel(model), 5 << 8)} == {(32, 1)}
+
+
+@pytest.mark.parametrize("model", [0x3C, 0x9E, 0x97, 0x8C])
+def test_any_other_model_believes_its_unit_register(model: int) -> None:
+    units = {r.unit[:2] for r in registers(intel(model), 16 << 8)}
+
+    assert units == {(1_000_000, 1 << 16)}
+
+
+def intel(model: int) -> Cpu:
+    return Cpu("GenuineIntel", 6, model, {})

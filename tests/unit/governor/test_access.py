@@ -1,0 +1,46 @@
+"""The socket: nobody gets in before its group is set, and a failure leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from carbon_ops.governor.access import AccessError, listen
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="cog", dir="/tmp")
+    yield f"{folder}/s"
+    shutil.rmtree(folder)
+
+
+def test_nobody_else_may_connect_until_the_group_is_set(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+
+    def refuse(path: str, uid: int, gid: int) -> None:
+        modes.append(stat.S_IMODE(os.stat(path).st_mode))
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+
+    with pytest.raises(AccessError, match="not permitted"):
+        listen(path, "4711")
+
+    assert modes == [0o600]
+    assert os.listdir(os.path.dirname(path)) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may give files to any group")
+def test_a_group_of_others_is_refused_and_nothing_is_left(path: str) -> None:
+    with pytest.raises(AccessError, match="cannot make the socket"):
+        listen(path, "0")
+
+    assert os.listdir(os.path.dirname(path)) == []
