@@ -93,7 +93,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                     r"(?:^|\$ |[/(|]|=\S* )(?:sudo )?carbon-ops (?=[a-z-])", line
                 )
                 if at is not None:
-                    rest = re.split(r"\s[|;&]+\s|\s>", line[at.end() :])[0]
+                    rest = re.split(r"\s[|;&]+\s|\s>|\"?\$\(", line[at.end() :])[0]
                     yield page, rest.rstrip(")").split()
 
 
