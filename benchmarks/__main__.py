@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from benchmarks import own
@@ -76,7 +77,8 @@ def listed(text: str) -> list[str]:
     return [item for item in text.split(",") if item]
 
 
-def main() -> int:
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -97,6 +99,11 @@ def main() -> int:
     parser.add_argument(
         "--save", action="store_true", help="keep and document the result"
     )
+    return parser
+
+
+def main() -> int:
+    parser = arguments()
     given = parser.parse_args()
     for name, known in (("meters", PEERS), ("scenarios", run.SCENARIOS)):
         unknown = set(listed(getattr(given, name))) - set(known)
@@ -108,13 +115,13 @@ def main() -> int:
     results: dict[str, dict[str, Any]] = {}
     if given.which in (None, "side-by-side"):
         results["side-by-side"] = run.measure(
-            listed(given.meters), listed(given.scenarios), given.rounds
+            *(listed(given.meters), listed(given.scenarios), given.rounds),
+            partial(save, "side-by-side") if given.save else lambda _: None,
         )
     if given.which in (None, "own"):
         results["own"] = own.measure(listed(given.scripts))
-    for name, result in results.items():
-        if given.save and not result.get("skipped"):
-            save(name, result)
+        if given.save:
+            save("own", results["own"])
     if given.save:
         write_page()
     if given.json:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -239,7 +239,7 @@ def machine() -> dict[str, Any]:
         lines = [line for line in file if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else ""
     commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
+        ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -256,8 +256,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(names: list[str], scenarios: list[str], rounds: int) -> dict[str, Any]:
-    """Run everything; returns what is written to the JSON file."""
+def measure(
+    names: list[str],
+    scenarios: list[str],
+    rounds: int,
+    keep: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run everything; returns what is written to the JSON file.
+
+    ``keep`` gets the result after each round, so that a long run can be stopped.
+    """
     reason = missing()
     result: dict[str, Any] = {"schema": "carbon-ops/side-by-side/1", "skipped": reason}
     result["machine"] = machine()
@@ -293,6 +301,7 @@ def measure(names: list[str], scenarios: list[str], rounds: int) -> dict[str, An
                             label.split(",")[0] if which[0] != "carbon-ops" else label
                         )
                     runs[title].setdefault(label, []).append(found)
-    result["runs"] = runs
-    result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+        result["runs"] = runs
+        result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+        keep(result)
     return result
