@@ -32,6 +32,11 @@ SCRIPTS = (
         ("--rounds", "6", "--calls", "500"),
     ),
     Script("What the governor costs", "governor_cost.py", ("--seconds", "4")),
+    Script(
+        "A scrape of 300 processes and containers",
+        "export_cost.py",
+        ("--scrapes", "5", "--rest", "15"),
+    ),
     Script("Estimates", "estimate.py"),
     Script(
         "Appending to a ledger",
