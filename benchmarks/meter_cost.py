@@ -16,10 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
-from carbon_ops import EnergyLogger
 from carbon_ops.testing.governor import GovernorProcess
 
 STARTS = {
@@ -35,7 +32,6 @@ with open("/proc/self/status") as file:
     print(next(line.split()[1] for line in file if line.startswith("VmRSS")))
 """
 BETWEEN = """
-import time
 from carbon_ops import EnergyLogger
 logger = EnergyLogger()
 logger.log_metrics("x")
@@ -54,17 +50,22 @@ def cpu_ms(code: str, environ: dict[str, str]) -> float:
     return (usage.ru_utime + usage.ru_stime) * 1e3
 
 
-def output(code: str, environ: dict[str, str]) -> int:
-    """Return the number a process prints."""
-    return int(
-        subprocess.run(
-            [sys.executable, "-c", code], env=environ, check=True, capture_output=True
-        ).stdout
-    )
+def run(code: str, environ: dict[str, str], *args: str) -> str:
+    """Return what a process prints."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
-def median_us(call: Callable[[], object], count: int) -> float:
-    """Return the median duration of ``call`` [µs]."""
+CALLS = """
+import json, statistics, sys, time
+from carbon_ops import EnergyLogger
+
+def median_us(call, count):
     times = []
     for _ in range(count):
         start = time.perf_counter_ns()
@@ -72,10 +73,21 @@ def median_us(call: Callable[[], object], count: int) -> float:
         times.append(time.perf_counter_ns() - start)
     return statistics.median(times) / 1e3
 
+def span():
+    with logger.span("empty"):
+        pass
 
-def yardstick() -> str:
-    """A fixed piece of work, to compare with: 100 small numbers to JSON text."""
-    return json.dumps(list(range(100)))
+with EnergyLogger() as logger:
+    time.sleep(0.5)
+    logger.log_metrics("first")  # loads the CPU tables
+    # A fixed piece of work, to compare with: 100 small numbers to JSON text.
+    calls = {
+        "yardstick": lambda: json.dumps(list(range(100))),
+        "log_metrics": lambda: logger.log_metrics("x"),
+        "empty span": span,
+    }
+    print(json.dumps({name: median_us(f, int(sys.argv[1])) for name, f in calls.items()}))
+"""
 
 
 def main() -> int:
@@ -105,26 +117,17 @@ def main() -> int:
                     times
                 ) - base * (name != "bare interpreter")
             code = STARTS["... and log_metrics"]
-            result[f"memory added, {label} [kB]"] = output(
-                MEMORY.format(code=code), environ
-            ) - output(MEMORY.format(code="pass"), environ)
-        result["CPU in 2 s between calls [ms]"] = output(BETWEEN, served) / 1e6
-        for label, path in (("no governor", alone), ("governor", served)):
-            with EnergyLogger(socket=path["CARBON_OPS_SOCKET"]) as logger:
-
-                def span(logger: EnergyLogger = logger) -> None:
-                    with logger.span("empty"):
-                        pass
-
-                logger.log_metrics("first")  # loads the CPU tables
-                reference = median_us(yardstick, args.calls)
-                for name, call in (
-                    ("log_metrics", lambda logger=logger: logger.log_metrics("x")),
-                    ("empty span", span),
-                ):
-                    took = median_us(call, args.calls)
-                    result[f"{name}, {label} [µs]"] = took
-                    result[f"{name}, {label} / yardstick"] = took / reference
+            result[f"memory added, {label} [kB]"] = int(
+                run(MEMORY.format(code=code), environ)
+            ) - int(run(MEMORY.format(code="pass"), environ))
+        result["CPU in 2 s between calls [ms]"] = int(run(BETWEEN, served)) / 1e6
+        for label, environ in (("no governor", alone), ("governor", served)):
+            # In a process without children: each living one costs another look.
+            took = json.loads(run(CALLS, environ, str(args.calls)))
+            reference = took.pop("yardstick")
+            for name, us in took.items():
+                result[f"{name}, {label} [µs]"] = us
+                result[f"{name}, {label} / yardstick"] = us / reference
     if args.json:
         print(json.dumps(result))
     else:

@@ -41,24 +41,28 @@ def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
             f"the instant {t_ns} ns is older than every sample kept",
             hint="Measure shorter spans, or mark their start while it is recent.",
         )
-    triples, blind = [], []
+    here = samples[index - 1]
+    points, lows, highs, blind = [], [], [], []
     for position, zone in enumerate(zones):
         after = _fresh(samples, index, position, 1)
-        triples.append(_zone_at(samples, index, after, position, zone, t_ns))
-        here = samples[index - 1]
-        at_it = here.monotonic_ns == t_ns and here.totals[position].fresh
-        if after < 0 and not at_it:
+        point, low, high = _zone_at(samples, index, after, position, zone, t_ns)
+        points.append(point)
+        lows.append(low)
+        highs.append(high)
+        if after < 0 and not (
+            here.monotonic_ns == t_ns and here.totals[position].fresh
+        ):
             blind.append(position)
     return Edge(
-        at_ns=t_ns,
-        point_uj=tuple([point for point, _, _ in triples]),
-        low_uj=tuple([low for _, low, _ in triples]),
-        high_uj=tuple([high for _, _, high in triples]),
-        busy_ns=_busy_at(samples, index, t_ns),
-        sample=samples[index - 1],
-        extrapolated=any(zones[position].counted for position in blind),
-        blind=tuple(blind),
-        after=samples[index] if index < len(samples) else None,
+        t_ns,
+        tuple(points),
+        tuple(lows),
+        tuple(highs),
+        _busy_at(samples, index, t_ns),
+        here,
+        bool(blind) and any(zones[position].counted for position in blind),
+        tuple(blind),
+        samples[index] if index < len(samples) else None,
     )
 
 
@@ -86,33 +90,37 @@ def _zone_at(
     """
     before = _fresh(samples, index - 1, position, -1)
     # ``total_uj`` is carried along through failed reads, so this holds in any case.
-    base = samples[index - 1].totals[position]
-    tick = -(-zone.unit[0] // zone.unit[1]) + 1
-
-    def allowed(read_ns: int, elapsed_ns: int) -> int:
-        return bound_uj(zone.bound_w, elapsed_ns + UPDATE_NS + read_ns) + tick
+    previous = samples[index - 1]
+    base = previous.totals[position]
+    start_uj, bound_w = base.total_uj, zone.bound_w
+    # One tick, and the update and the read during which the counter may be late.
+    tick = 1 - -zone.unit[0] // zone.unit[1]
 
     if after < 0:
-        known, reached = samples[max(before, 0)], samples[min(index, len(samples) - 1)]
-        age_ns = t_ns - known.monotonic_ns
+        known = samples[before] if before > 0 else samples[0]
+        reached = samples[index] if index < len(samples) else samples[-1]
+        age_ns, late_ns = t_ns - known.monotonic_ns, UPDATE_NS + known.read_ns
+        ahead_ns = age_ns + _slept(known, reached)
         return (
-            base.total_uj + _again_uj(samples, before, position, age_ns),
-            base.total_uj - allowed(known.read_ns, 0),
-            base.total_uj + allowed(known.read_ns, age_ns + _slept(known, reached)),
+            start_uj + _again_uj(samples, before, position, age_ns),
+            start_uj - bound_uj(bound_w, late_ns) - tick,
+            start_uj + bound_uj(bound_w, late_ns + ahead_ns) + tick,
         )
 
     b = samples[after]
     b_total = b.totals[position]
+    b_uj, late_ns = b_total.total_uj, UPDATE_NS + b.read_ns
+    ahead_ns = b.monotonic_ns - t_ns + _slept(previous, b)
+    low = b_uj - bound_uj(bound_w, late_ns + ahead_ns) - tick
     hidden = b_total.slack_uj - base.slack_uj
-    ahead_ns = b.monotonic_ns - t_ns + _slept(samples[index - 1], b)
-    low = b_total.total_uj - allowed(b.read_ns, ahead_ns)
-    high = b_total.total_uj + hidden + allowed(b.read_ns, 0)
+    high = b_uj + hidden + bound_uj(bound_w, late_ns) + tick
     if before < 0:  # never read before this instant: only what follows is known
-        return b_total.total_uj, low, high
+        return b_uj, low, high
     a = samples[before]
-    low = max(low, base.total_uj - allowed(a.read_ns, 0))
+    late_ns = UPDATE_NS + a.read_ns
+    low = max(low, start_uj - bound_uj(bound_w, late_ns) - tick)
     since_ns = t_ns - a.monotonic_ns + _slept(a, b)
-    high = min(high, base.total_uj + allowed(a.read_ns, since_ns))
+    high = min(high, start_uj + bound_uj(bound_w, late_ns + since_ns) + tick)
     if after == before + 1 and before > 0 and after + 1 < len(samples):
         around = samples[before - 1], a, b, samples[after + 1]
         return _between(around, position, t_ns), low, high
@@ -223,33 +231,56 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
         )
     energies = []
     first, last = start.sample, end.sample
-    length_ns = end.at_ns - start.at_ns + _slept(first, _reached(end))
+    reached = _reached(end)
+    length_ns = end.at_ns - start.at_ns + _slept(first, reached)
+    befores, afters = first.totals, last.totals
     for position, zone in enumerate(zones):
-        hidden = last.totals[position].slack_uj - first.totals[position].slack_uj
-        low = max(0, end.low_uj[position] - start.high_uj[position])
+        low = end.low_uj[position] - start.high_uj[position]
+        low = max(low, 0)
+        hidden = afters[position].slack_uj - befores[position].slack_uj
         high = end.high_uj[position] - start.low_uj[position] + hidden
         high = max(low, min(high, bound_uj(zone.bound_w, length_ns)))
         point = end.point_uj[position] - start.point_uj[position]
         energies.append(ZoneEnergy(zone, min(max(point, low), high), low, high))
     counted = [i for i, zone in enumerate(zones) if zone.counted]
+    within = _events(first, last, counted)
+    touching = within if reached is last else _events(first, reached, counted)
+    flags = [
+        flag
+        for number, flag in zip(
+            touching[1:], ("gap", "reset", "read_failed"), strict=True
+        )
+        if number
+    ]
+    if start.extrapolated or end.extrapolated:
+        flags.append("extrapolated")
+    if end.blind and any(_unread(start, end, i) for i in counted):
+        flags.append("unread")
     return Window(
-        t0_ns=start.at_ns,
-        t1_ns=end.at_ns,
-        zones=tuple(energies),
-        host_busy_ns=max(0, end.busy_ns - start.busy_ns),
-        samples=last.sequence - first.sequence,
-        wraps=_count(first, last, counted, "wraps"),
-        gaps=_count(first, last, counted, "gaps"),
-        resets=_count(first, last, counted, "resets"),
-        failures=_count(first, last, counted, "failures"),
-        flags=_flags(start, end, counted),
+        start.at_ns,
+        end.at_ns,
+        tuple(energies),
+        max(0, end.busy_ns - start.busy_ns),
+        last.sequence - first.sequence,
+        *within,
+        tuple(flags),
     )
 
 
-def _count(first: Sample, last: Sample, counted: Sequence[int], name: str) -> int:
-    return sum(
-        getattr(last.totals[i], name) - getattr(first.totals[i], name) for i in counted
-    )
+def _events(
+    first: Sample, last: Sample, counted: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """Return wraps, gaps, resets and failures of the counted zones in between."""
+    if first is last:
+        return 0, 0, 0, 0
+    wraps = gaps = resets = failures = 0
+    for position in counted:
+        before, after = first.totals[position], last.totals[position]
+        wraps += after.wraps - before.wraps
+        gaps += after.gaps - before.gaps
+        resets += after.resets - before.resets
+        failures += after.failures - before.failures
+    return wraps, gaps, resets, failures
 
 
 def _reached(end: Edge) -> Sample:
@@ -257,25 +288,6 @@ def _reached(end: Edge) -> Sample:
     if end.after is not None and end.at_ns > end.sample.monotonic_ns:
         return end.after
     return end.sample
-
-
-def _flags(start: Edge, end: Edge, counted: Sequence[int]) -> tuple[str, ...]:
-    first = start.sample
-    reached = _reached(end)
-    flags = [
-        flag
-        for name, flag in (
-            ("gaps", "gap"),
-            ("resets", "reset"),
-            ("failures", "read_failed"),
-        )
-        if _count(first, reached, counted, name)
-    ]
-    if start.extrapolated or end.extrapolated:
-        flags.append("extrapolated")
-    if any(_unread(start, end, i) for i in counted):
-        flags.append("unread")
-    return tuple(flags)
 
 
 def _unread(start: Edge, end: Edge, position: int) -> bool:

@@ -75,8 +75,11 @@ class RingLink:
             return self._all()
         if len(near) == 2 and near[1].monotonic_ns > t_ns:
             # One more on each side shows whether power changed between the two.
-            first, last = near[0].sequence, near[1].sequence
-            outer = self._maybe(first - 1), *near, self._maybe(last + 1)
+            first, last = near
+            before, after = self._maybe(first.sequence - 1), None
+            if last.sequence < self._ring.newest:
+                after = self._maybe(last.sequence + 1)
+            outer = before, first, last, after
             return [sample for sample in outer if sample is not None]
         return near
 
@@ -88,11 +91,9 @@ class RingLink:
 
     def _maybe(self, sequence: int) -> Sample | None:
         try:
-            if self._ring.oldest <= sequence <= self._ring.newest:
-                return self._ring.read(sequence)
+            return self._ring.read(sequence) if sequence > 0 else None
         except LostError:
-            pass
-        return None
+            return None
 
     def _all(self) -> Sequence[Sample]:
         found = []
@@ -295,7 +296,11 @@ def read_line(connection: socket) -> bytes:
 
 
 def _all_fresh(samples: Sequence[Sample]) -> bool:
-    return all(totals.fresh for sample in samples for totals in sample.totals)
+    for sample in samples:
+        for totals in sample.totals:
+            if not totals.fresh:
+                return False
+    return True
 
 
 def _creator(connection: socket) -> int:

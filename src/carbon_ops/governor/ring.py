@@ -335,7 +335,10 @@ class RingReader:
             LostError: it has been overwritten, or was never written.
         """
         seen = self._seen.get(sequence)
-        if seen is not None and sequence >= self.oldest:
+        if (
+            seen is not None
+            and sequence > _U64.unpack_from(self._map, _NEWEST)[0] - self._slots + 1
+        ):
             return seen
         at = self._head + sequence % self._slots * self._slot
         for _ in range(_TRIES):
