@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from functools import partial
 from typing import Any
@@ -112,6 +113,8 @@ def main() -> int:
     if given.which == "page":
         write_page()
         return 0
+    # What was started is ended, and temporary folders go, on a plain kill too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results: dict[str, dict[str, Any]] = {}
     if given.which in (None, "side-by-side"):
         results["side-by-side"] = run.measure(
