@@ -99,12 +99,21 @@ def test_the_names_are_the_tables_and_counters_grow(
     assert span.metric is not None
     assert spread.sum == span.metric["energy"]["energy_j_total"]
     assert tuple(spread.explicit_bounds) == table.BUCKETS
-    own = [
-        p
-        for p in later["carbon_ops.process.energy"]
-        if p.attributes.get("comm") == os.path.basename(sys.argv[0])
-    ]
-    assert any(p.value >= spread.sum * 0.5 for p in own)
+
+
+def test_a_program_shows_its_own_energy_and_not_the_hosts() -> None:
+    reader = InMemoryMetricReader()
+    CarbonOpsInstrumentor().instrument(meter_provider=MeterProvider([reader]))
+    try:
+        collected(reader)
+        spin()
+        later = collected(reader)
+    finally:
+        CarbonOpsInstrumentor().uninstrument()
+    (own,) = later["carbon_ops.process.energy"]
+    assert own.attributes["comm"] == os.path.basename(sys.argv[0])
+    assert own.value > 0
+    assert "hw.energy" not in later
 
 
 def test_the_span_around_a_block_has_energy_and_carbon() -> None:

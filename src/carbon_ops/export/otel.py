@@ -15,6 +15,7 @@ import os
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import carbon_ops
@@ -95,24 +96,25 @@ class Instruments:
             ) from error
         settings = config.load()
         self._lock = allocate_lock()
-        self._seen: dict[str, tuple[Point, ...]] = {}
+        self._seen: dict[Instrument, tuple[Point, ...]] = {}
         self._seen_ns: int | None = None
         self._tasks = Tasks()
-        self._program = Program()
-        self._views: list[Callable[[], Iterator[Family]]] = [
-            self._tasks.families,
-            self._program.families,
-        ]
-        self._host = None
-        if host:
+        self._views: list[Callable[[], Iterator[Family]]] = [self._tasks.families]
+        self._closing: list[Callable[[], None]] = []
+        if not host:
+            program = Program()
+            self._views.append(program.families)
+            self._closing.append(program.close)
+        else:  # which has this program among all the others, by name
             from carbon_ops.export.host import HostView
 
             zone = settings["region"].value
-            self._host = HostView(
+            whole = HostView(
                 str(settings["socket"].value),
                 region=None if zone is None else str(zone),
             )
-            self._views.append(self._host.families)
+            self._views.append(whole.families)
+            self._closing.append(whole.close)
         meter = metrics.get_meter(
             "carbon_ops", carbon_ops.__version__, meter_provider=provider
         )
@@ -139,9 +141,8 @@ class Instruments:
         with self._lock:
             self._views = []
             self._seen_ns = None
-        self._program.close()
-        if self._host is not None:
-            self._host.close()
+        for close in self._closing:
+            close()
 
     def _observe(self, metric: Metric, record: CarbonRecord | None) -> None:
         task = self._tasks.add(metric, record)
@@ -176,13 +177,10 @@ class Instruments:
         with self._lock:
             now = clock.monotonic_ns()
             if self._seen_ns is None or now - self._seen_ns > _SAME_NS:
-                self._seen = {}
-                for view in self._views:
-                    for one in view():
-                        name = one.instrument.native
-                        self._seen[name] = self._seen.get(name, ()) + one.points
+                found = chain.from_iterable(view() for view in self._views)
+                self._seen = dict(table.merged(found))
                 self._seen_ns = clock.monotonic_ns()
-            return self._seen.get(row.native, ())
+            return self._seen.get(row, ())
 
 
 class _Own(EnergyLogger):

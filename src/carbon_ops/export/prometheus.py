@@ -16,10 +16,12 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Protocol
 
 from carbon_ops.errors import InvalidInputError, MissingDependencyError
+from carbon_ops.export import table
 from carbon_ops.export.table import BUCKETS, Family, Histogram
 from carbon_ops.log import log
 
@@ -63,9 +65,8 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as of now."""
-        for view in self._views:
-            for family in view.families():
-                yield _metric(family)
+        found = chain.from_iterable(view.families() for view in self._views)
+        yield from map(_metric, table.merged(found))
 
     def describe(self) -> list[Metric]:
         """Return nothing: what there is depends on the host."""

@@ -11,7 +11,7 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -57,6 +57,16 @@ class Family(NamedTuple):
 def family(instrument: Instrument, points: Sequence[Point]) -> list[Family]:
     """Return the family, or none where there is nothing to show."""
     return [Family(instrument, tuple(points))] if points else []
+
+
+def merged(families: Iterable[Family]) -> list[Family]:
+    """Return one family for each metric; of series with the same labels the first."""
+    points: dict[Instrument, dict[tuple[str, ...], Point]] = {}
+    for instrument, some in families:
+        known = points.setdefault(instrument, {})
+        for point in some:
+            known.setdefault(tuple(point.labels), point)
+    return [Family(row, tuple(known.values())) for row, known in points.items()]
 
 
 _HW = ("hw_id", "hw_type", "zone", "hw_parent", "carbon_ops_source")

@@ -124,6 +124,20 @@ def test_both_formats_parse_and_the_second_has_exemplars(tasks: Tasks) -> None:
     assert f'trace_id="{span.trace_id}"' in exposition.generate_latest(source).decode()  # type: ignore[no-untyped-call]
 
 
+def test_views_that_show_the_same_metric_share_one_family(tasks: Tasks) -> None:
+    other = Tasks()
+    EnergyLogger.observers.append(other)
+    try:
+        EnergyLogger(model="off").log_metrics("work")
+    finally:
+        EnergyLogger.observers.remove(other)
+    names = [metric.name for metric in Collector(tasks, other).collect()]
+    assert len(names) == len(set(names))
+    text = generate_latest(registry(tasks, other)).decode()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(set(lines))
+
+
 def test_an_observer_that_fails_breaks_no_measurement() -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no")
