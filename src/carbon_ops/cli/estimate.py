@@ -149,7 +149,10 @@ def command(
         if budget:
             click.echo("\n" + record.budget())
     if not count:
-        raise InvalidInputError("there was no metric to read")
+        raise InvalidInputError(
+            "there was no metric to read",
+            hint="Give --energy-wh, --start and --end, or a file of metrics.",
+        )
     return 1 if unknown else 0
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from carbon_ops.cli.group import LazyGroup
 
 # Name of the command: (module below carbon_ops.cli, name in it).
 COMMANDS = {
@@ -23,25 +23,7 @@ COMMANDS = {
 }
 
 
-class LedgerGroup(click.Group):
-    """A group that imports a command only when it is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
-
-    def get_command(
-        self, ctx: click.Context, cmd_name: str  # noqa: ARG002
-    ) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name]
-        command = getattr(import_module(f"carbon_ops.cli.{module}"), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"carbon_ops.cli.{module} defines no command {name}")
-        return command
-
-
-@click.group(cls=LedgerGroup)
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def command() -> None:
     """Keep records that cannot be changed unseen, and check those of others.
 

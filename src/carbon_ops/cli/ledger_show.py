@@ -29,7 +29,7 @@ def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
     if seq is not None:
         line = next(lines(ledger, seq), None)
         if line is None:
-            click.echo(f"no record {seq} in {ledger}", err=True)
+            click.echo(f"carbon-ops: no record {seq} in {ledger}", err=True)
             return 2
         record = _read(line)
         text = line.decode("utf-8", "replace")

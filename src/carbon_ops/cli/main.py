@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib import import_module
-from typing import Any
 
 import click
 
 import carbon_ops
 from carbon_ops.cli import output
+from carbon_ops.cli.group import LazyGroup
 from carbon_ops.errors import CarbonOpsError
 
 CANNOT_WRITE = 2  # as for other input and output that fails
@@ -33,33 +32,9 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command only when it is named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(COMMANDS)
-
-    def get_command(
-        self, ctx: click.Context, cmd_name: str  # noqa: ARG002
-    ) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"carbon_ops.cli.{COMMANDS[cmd_name]}")
-        command = module.command
-        if not isinstance(command, click.Command):
-            raise TypeError(f"carbon_ops.cli.{COMMANDS[cmd_name]} defines no command")
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:  # click would make it a 1, which means something else
-            output.give_up()
-            raise SystemExit(output.READER_GONE) from None
-
-
 @click.group(
     cls=LazyGroup,
+    lazy={name: (COMMANDS[name], "command") for name in sorted(COMMANDS)},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(carbon_ops.__version__, prog_name="carbon-ops")
