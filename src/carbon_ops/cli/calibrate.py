@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from math import sqrt
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 import click
 
@@ -63,12 +65,22 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
         powercap_root=str(config.chosen("powercap_root", None)),
     )
     try:
-        idle = _measure(counter, seconds, quiet=as_json or not sys.stderr.isatty())
+        quiet = as_json or not sys.stderr.isatty()
+        slices, source = _measure(counter, seconds, quiet=quiet)
     finally:
         counter.close()
-    enough = idle.busy_percent <= IDLE_PERCENT
+    found = rest(slices, counter.cpus)
+    system = os.uname()
+    idle = baseline.Idle(
+        host=system.nodename,
+        kernel=system.release,
+        source=source,
+        date=clock.rfc3339(clock.wall_ns()),
+        seconds=sum(one.duration_ns for one in slices) / 1e9,
+        **found._asdict(),
+    )
     file = None
-    if enough or force:
+    if found.idle or force:
         try:
             file = baseline.save(idle)
         except OSError as error:
@@ -76,7 +88,11 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
                 f"cannot store the baseline: {error.strerror}"
             ) from error
     if as_json:
-        facts = {"idle_enough": enough, "limit_percent": IDLE_PERCENT, "stored": file}
+        facts = {
+            "idle_enough": found.idle,
+            "limit_percent": IDLE_PERCENT,
+            "stored": file,
+        }
         click.echo(
             json.dumps(
                 {"schema": "carbon-ops/idle/1", **idle._asdict(), **facts}, indent=2
@@ -91,7 +107,7 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
         )
         click.echo(
             f"the host was {idle.busy_percent:.1f} % busy: "
-            + ("idle enough" if enough else f"not idle (limit {IDLE_PERCENT} %)")
+            + ("idle enough" if found.idle else f"not idle (limit {IDLE_PERCENT} %)")
         )
         if file is None:
             click.echo("not stored; stop what runs (carbon-ops top), or use --force")
@@ -100,48 +116,75 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
     return 0 if file is not None else 1
 
 
-def _measure(counter: HostCounter, seconds: float, *, quiet: bool) -> baseline.Idle:
-    """Measure in slices that join.
+class Slice(NamedTuple):
+    """What the host's counters said of one part of the measurement."""
+
+    duration_ns: int
+    cpu_uj: int
+    dram_uj: int | None
+    busy_ns: int  # CPU time of all CPUs
+
+
+class Rest(NamedTuple):
+    """The power of packages and memory over all slices [W], and how idle they were."""
+
+    cpu_w: float
+    cpu_u_w: float  # standard uncertainty (k=1): scatter between slices
+    dram_w: float | None
+    busy_percent: float
+
+    @property
+    def idle(self) -> bool:
+        return self.busy_percent <= IDLE_PERCENT
+
+
+def rest(slices: Sequence[Slice], cpus: int) -> Rest:
+    """Return what two slices or more say together."""
+    cpu_w = [one.cpu_uj / one.duration_ns * 1e3 for one in slices]
+    dram_w = [
+        one.dram_uj / one.duration_ns * 1e3 for one in slices if one.dram_uj is not None
+    ]
+    return Rest(
+        fmean(cpu_w),
+        stdev(cpu_w) / sqrt(len(slices)),
+        fmean(dram_w) if len(dram_w) == len(slices) else None,
+        100.0
+        * sum(one.busy_ns for one in slices)
+        / (sum(one.duration_ns for one in slices) * cpus),
+    )
+
+
+def _measure(
+    counter: HostCounter, seconds: float, *, quiet: bool
+) -> tuple[list[Slice], str]:
+    """Return slices that join, and their source.
 
     Raises:
         SourceUnavailableError: no counter, or it went away.
     """
-    cpu_w: list[float] = []
-    dram_w: list[float] = []
-    busy_ns = total_ns = 0
+    slices: list[Slice] = []
     source = ""
     mark = counter.mark(None)
-    for turn in range(SLICES):
+    try:
+        for turn in range(SLICES):
+            if not quiet:
+                said = f"\rmeasuring {turn * 100 // SLICES:3d} %"
+                click.echo(said, err=True, nl=False)
+            time.sleep(seconds / SLICES)
+            end = counter.mark(None)
+            host = counter.since(mark, end.at_ns, settle=True, pid=None)
+            if host.cpu is None or host.model_cv is not None or host.busy_ns is None:
+                why = REASONS.get(host.reason or "", host.reason or "unknown")
+                raise SourceUnavailableError(
+                    f"no counter to calibrate with: {why}",
+                    hint="`carbon-ops doctor` says what is missing and what mends it.",
+                )
+            source = host.source
+            dram = None if host.dram is None else host.dram.total
+            duration = end.at_ns - mark.at_ns
+            slices.append(Slice(duration, host.cpu.total, dram, host.busy_ns))
+            mark = end
+    finally:
         if not quiet:
-            click.echo(f"\rmeasuring {turn * 100 // SLICES:3d} %", err=True, nl=False)
-        time.sleep(seconds / SLICES)
-        end = counter.mark(None)
-        host = counter.since(mark, end.at_ns, settle=True, pid=None)
-        duration = end.at_ns - mark.at_ns
-        if host.cpu is None or host.model_cv is not None or host.busy_ns is None:
-            why = REASONS.get(host.reason or "", host.reason or "unknown")
-            raise SourceUnavailableError(
-                f"no counter to calibrate with: {why}",
-                hint="`carbon-ops doctor` says what is missing and what mends it.",
-            )
-        source = host.source
-        cpu_w.append(host.cpu.total / duration * 1e3)
-        if host.dram is not None:
-            dram_w.append(host.dram.total / duration * 1e3)
-        busy_ns += host.busy_ns
-        total_ns += duration
-        mark = end
-    if not quiet:
-        click.echo("\r\x1b[K", err=True, nl=False)
-    system = os.uname()
-    return baseline.Idle(
-        host=system.nodename,
-        kernel=system.release,
-        source=source,
-        date=clock.rfc3339(clock.wall_ns()),
-        seconds=total_ns / 1e9,
-        cpu_w=fmean(cpu_w),
-        dram_w=fmean(dram_w) if len(dram_w) == SLICES else None,
-        cpu_u_w=stdev(cpu_w) / sqrt(SLICES),
-        busy_percent=100.0 * busy_ns / (total_ns * counter.cpus),
-    )
+            click.echo("\r\x1b[K", err=True, nl=False)
+    return slices, source

@@ -156,6 +156,7 @@ def socket(
     if not direct.exist:
         fix = (
             "none here without counters; to try: carbon-governor --rapl-mode=simulated"
+            " --socket=/tmp/try.sock"
         )
     if governor.reason == "permission_denied":
         fix = join_group(group)
@@ -288,7 +289,7 @@ def signing(found: facts.Signing) -> Finding:
             "a ledger made without a key shows no truncation",
             "carbon-ops ledger init DIR",
         )
-    return Finding(name, "available", f"{found.keys} keys in {found.folder}")
+    return Finding(name, "available", f"keys in {found.folder}: {found.keys}")
 
 
 def live(installed: bool, tokens: Sequence[str]) -> Finding:
@@ -319,7 +320,7 @@ def idle(found: Sequence[Idle]) -> Finding:
             "not measured",
             "nobody calibrated this host with this kernel; tasks carry their share of "
             "idle",
-            "carbon-ops calibrate",
+            "carbon-ops calibrate, where a counter can be read",
         )
     newest = found[0]
     return Finding(

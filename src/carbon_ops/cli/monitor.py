@@ -12,11 +12,10 @@ import click
 
 from carbon_ops import clock
 from carbon_ops.cli import recording
-from carbon_ops.cli.measurement import SOURCES
 from carbon_ops.cli.output import put
 
 HEAD = (
-    f"{'time (UTC)':<20} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
+    f"{'time (UTC)':<14} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
     f"{'gpu W':>7}  source"
 )
 HEAD_EVERY = 20
@@ -129,11 +128,11 @@ def line(record: Mapping[str, Any]) -> str:
 
     energy = record["energy"]
     powers = [gpu["power_w"] for gpu in record["gpu"] if gpu["power_w"] is not None]
-    source = SOURCES.get(energy["source"], energy["source"])
+    source = energy["source"]
     if energy["reason"] is not None:
-        source += f" ({energy['reason']})"
+        source += f": {energy['reason']}"
     return (
-        f"{record['timestamp_end'][:19]}Z "
+        f"{record['timestamp_end'][5:19].replace('T', ' ')} "
         f"{number(energy['power_w'], 8, 2)} {number(energy['energy_j'], 10, 2)} "
         f"{number(record['cpu']['percent'], 6, 1)} "
         f"{number(record['memory']['percent'], 6, 1)} "

@@ -7,7 +7,7 @@ the rest, so that rows and rest sum to the host's counters exactly.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from carbon_ops.meter.attribution import divide
@@ -119,6 +119,11 @@ class Ranking:
             reason=reason,
             processes=processes,
         )
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Begin anew for ``keys``: what they name next is somebody else."""
+        for key in keys:
+            self._total.pop(key, None)
 
     def _grams(self, watts: float) -> float | None:
         return None if self._g_per_kwh is None else watts * self._g_per_kwh / 1_000

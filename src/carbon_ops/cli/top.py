@@ -138,6 +138,7 @@ class View:
         mark, self._mark = self._mark, self._counter.mark(None)
         now = self._mark.at_ns  # looks join without hole or overlap
         used = self._everyone.used()
+        self._ranking.forget(map(str, self._everyone.ended))  # no cgroup is a number
         host = self._counter.since(mark, now, pid=None)
         names: dict[str, str] = {}
         by_key: dict[str, int] = {}
@@ -166,17 +167,12 @@ class View:
 
 
 def _factor(region: str | None) -> float | None:
-    """Return the grid's marginal factor [g/kWh], the average one where there is none."""
+    """Return the grid's marginal factor [g/kWh]; None where there is none."""
     from carbon_ops.estimate.estimator import CarbonEstimator
 
     now = clock.wall_ns() / 1e9
     found = CarbonEstimator(region=region).estimate_over_span(now, now, 1_000.0)
-    known = found.to_dict()
-    for signal_ in ("marginal", "average"):
-        grams = known[signal_]["g"]
-        if grams is not None:
-            return float(grams)
-    return None
+    return found.carbon_gco2e
 
 
 def _show(table: ranking.Table, by: str, width: int, *, live: bool) -> None:

@@ -25,6 +25,7 @@ class Everyone:
         self._names: dict[int, str] = {}
         self._groups: dict[int, str] = {}
         self._first = True
+        self.ended: set[int] = set()  # before the last look; numbers may be reused
 
     def used(self) -> dict[int, int]:
         """Return the CPU time [ns] each process used since the last call.
@@ -41,17 +42,17 @@ class Everyone:
                     continue  # ended since it was listed
         used: dict[int, int] = {}
         last = self._last
+        self.ended = last.keys() - now.keys()
         for pid, clock in now.items():
             before = last.get(pid)
             if before is not None and clock < before:
                 before = None  # another process
+                self.ended.add(pid)
             if before is None:
-                self._names.pop(pid, None)
-                self._groups.pop(pid, None)
                 before = clock if self._first else 0
             if clock > before:
                 used[pid] = clock - before
-        for pid in last.keys() - now.keys():
+        for pid in self.ended:
             self._names.pop(pid, None)
             self._groups.pop(pid, None)
         self._last, self._first = now, False

@@ -101,3 +101,11 @@ def test_bars_fit_any_terminal() -> None:
     assert ranking.spark([]) == ""
     assert ranking.spark([0.0, 0.0]) == "▁▁"
     assert ranking.spark([1.0, 4.0], plain=True).isascii()
+
+
+def test_a_number_that_went_to_another_process_begins_at_nothing() -> None:
+    known = Ranking(500.0)
+    table({"7": SECOND}, 10_000_000, SECOND, known=known)
+    known.forget(["7", "8"])
+    found = table({"7": SECOND}, 4_000_000, SECOND, known=known)
+    assert found.rows[0].joules == 4.0
