@@ -22,6 +22,9 @@ def wall_ns() -> int:
     return time.time_ns()
 
 
+_second = 0, "1970-01-01T00:00:00"
+
+
 def rfc3339(wall: int) -> str:
     """Return ``wall`` [ns since the epoch] as RFC 3339 UTC text with microseconds.
 
@@ -30,9 +33,14 @@ def rfc3339(wall: int) -> str:
     >>> rfc3339(1_700_000_000_123_456_789)
     '2023-11-14T22:13:20.123456Z'
     """
+    global _second  # noqa: PLW0603 - most texts are of the same second as the last
     whole, rest = divmod(wall, 1_000_000_000)
-    t = time.gmtime(whole)
-    return (
-        f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}"
-        f"T{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}.{rest // NS_PER_US:06d}Z"
-    )
+    second, text = _second
+    if whole != second:
+        t = time.gmtime(whole)
+        text = (
+            f"{t.tm_year:04d}-{t.tm_mon:02d}-{t.tm_mday:02d}"
+            f"T{t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d}"
+        )
+        _second = whole, text
+    return f"{text}.{rest // NS_PER_US:06d}Z"

@@ -62,6 +62,7 @@ class GovernorClient:
         self._link: Link | None = None
         self._inode: tuple[int, int] | None = None  # of the socket the link came from
         self._look_ns = 0  # when to look at the socket's inode again
+        self._ended: tuple[Link, int, int, Edge] | None = None
         self._hung_ns = 0  # until when not to ask a governor that did not answer
         self._started()
 
@@ -145,8 +146,15 @@ class GovernorClient:
         try:
             if settle:
                 last = _settled(link, last, t1_ns)
-            start = _edge(link, t0_ns, mark)
+            # A window that begins where the last one ended, with no sample since.
+            known = self._ended
+            if known and known[0] is link and known[1:3] == (last.sequence, t0_ns):
+                start = known[3]
+            else:
+                start = _edge(link, t0_ns, mark)
             end = _edge(link, t1_ns, None)
+            if end.sample is last:
+                self._ended = link, last.sequence, t1_ns, end
         except GoneError as error:
             self._leave(link)
             raise _lost(self.path, error) from None
@@ -248,7 +256,7 @@ class GovernorClient:
     def _leave(self, link: Link) -> None:
         with self._lock:
             if self._link is link:
-                self._link = None
+                self._link = self._ended = None
         link.close()
 
     def _again(self, old: Link) -> Link:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from carbon_ops.clock import monotonic_ns
 from carbon_ops.meter.process_tree import read_file, resident_bytes
 from carbon_ops.model import Memory
 
+USED_NS = 100_000_000
+
+_used: tuple[int, int | None] = (-USED_NS, None)  # when, and how much
 _total: int | None = None  # of this host; it does not change while a program runs
 
 
@@ -27,9 +31,16 @@ def host_total() -> int | None:
 
 
 def host_used() -> int | None:
-    """Return memory in use [bytes]: all but what the kernel could hand out at once."""
-    total, free = host_total(), _meminfo(b"MemAvailable")
-    return None if total is None or free is None else total - free
+    """Return memory in use [bytes]: all but what the kernel could hand out at once.
+
+    Looked up ten times a second at most, as often as the counters are.
+    """
+    global _used  # noqa: PLW0603 - one host
+    now = monotonic_ns()
+    if not 0 <= now - _used[0] < USED_NS:
+        total, free = host_total(), _meminfo(b"MemAvailable")
+        _used = now, None if total is None or free is None else total - free
+    return _used[1]
 
 
 def _status(pid: int) -> tuple[int | None, int | None]:

@@ -252,10 +252,10 @@ def build(
     }
     common = cpu.common_j + dram.common_j + (gpu["uncertainty_j"] or 0.0)
     single = hypot(cpu.single_j, dram.single_j)
-    cpu_j = cpu.component["j"]
+    cpu_j, dram_j = cpu.component["j"], dram.component["j"]
     total_j = None
     if cpu_j is not None:
-        total_j = cpu_j + (dram.component["j"] or 0.0) + (gpu["j"] or 0.0)
+        total_j = cpu_j + (dram_j or 0.0) + (gpu["j"] or 0.0)
     measured = host.mode == "governor" and cpu.split is not None
     origin = host.origin if host.mode == "governor" else None
     host_energy, dynamic_j = _host_energy(host, cpu.split, dram.split, baseline)
@@ -281,12 +281,8 @@ def build(
             "components": components,
             "components_missing": [
                 name
-                for name, part in (
-                    ("cpu", cpu.component),
-                    ("dram", dram.component),
-                    ("gpu", gpu),
-                )
-                if part["j"] is None
+                for name, j in (("cpu", cpu_j), ("dram", dram_j), ("gpu", gpu["j"]))
+                if j is None
             ],
             "bounds_j": (
                 [joules(cpu.low + dram.low), joules(cpu.high + dram.high)]
