@@ -12,6 +12,7 @@ import os
 from typing import NamedTuple
 
 from carbon_ops.errors import ConfigError
+from carbon_ops.model import DEFAULT_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Key(NamedTuple):
 
 
 KEYS: dict[str, Key] = {
-    "socket": Key(str, "/var/run/carbon-ops.sock", "path of the governor's socket"),
+    "socket": Key(str, DEFAULT_SOCKET, "path of the governor's socket"),
     "region": Key(str, None, "zone of the electricity grid, such as DE"),
     "ledger": Key(str, None, "folder of the ledger that spans are written to"),
     "policy": Key(

@@ -269,5 +269,6 @@ class Metric(TypedDict):
     additional_info: dict[str, Any]
 
 
+DEFAULT_SOCKET = "/var/run/carbon-ops.sock"  # of the governor
 METRIC_SCHEMA = "carbon-ops/metric/1"
 ESTIMATE_SCHEMA = "carbon-ops/estimate/1"

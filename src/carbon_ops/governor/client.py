@@ -17,7 +17,7 @@ from carbon_ops.counters import timeline
 from carbon_ops.errors import GovernorUnavailableError, OutOfWindowError
 from carbon_ops.governor.links import GoneError, RingLink, connect
 from carbon_ops.governor.ring import LostError
-from carbon_ops.model import Origin, Sample
+from carbon_ops.model import DEFAULT_SOCKET, Origin, Sample
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from carbon_ops.governor.links import Link
     from carbon_ops.model import Edge, Layout, Window
 
-DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
 _STALE_INTERVALS = 10
 _STALE_NS = 1_000_000_000  # at least: a busy machine may delay any process that long
 _LOOK_NS = 1_000_000_000  # between two looks at whether the socket was replaced

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.model import DEFAULT_SOCKET
 
-DEFAULT_SOCKET = "/var/run/carbon-ops.sock"
 MODES = ("sysfs", "msr", "simulated")
 # Faster would widen the side channel of CVE-2020-8694 that fixed samples narrow, slower
 # would let a counter wrap unseen.

@@ -17,8 +17,10 @@ from math import exp, log
 from typing import NamedTuple
 
 # Relative standard uncertainty of a share by CPU time on a host that others use too:
-# SMT, turbo and hybrid cores make CPU seconds unequal. Between the errors of CPU-time
-# attribution reported for PMC-free models (Fahad et al. 2019, Energies 12:2204).
+# SMT, turbo and hybrid cores make CPU seconds unequal. Our choice, no published figure:
+# nobody seems to have measured shares by CPU time. Fahad et al. 2019 (Energies 12:2204)
+# find average errors of dynamic energy up to 32 % with models that read performance
+# counters and up to 73 % with on-chip sensors; CPU time alone knows less than the former.
 SHARE_CV = 0.35
 
 # What 10 Hz can tell about a short span: 95th percentile of the relative error with

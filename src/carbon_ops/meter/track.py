@@ -30,7 +30,10 @@ def shared_logger() -> EnergyLogger:
     global _shared  # noqa: PLW0603 - one per process
     with _lock:
         if _shared is None:
+            import atexit
+
             _shared = EnergyLogger()
+            atexit.register(_shared.close)
         return _shared
 
 
