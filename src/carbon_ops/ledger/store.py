@@ -185,7 +185,11 @@ class Ledger:
 
         from carbon_ops.ledger import keys
 
-        if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
+        with _told(os.fspath(path)):
+            free = not os.path.lexists(path) or (
+                os.path.isdir(path) and not os.listdir(path)
+            )
+        if free:
             named = os.environ.get(keys.ENV)
             if named and signer is None:
                 signer = keys.load(Path(named))

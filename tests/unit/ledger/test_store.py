@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import stat
+import tempfile
 import threading
 from pathlib import Path
 
@@ -460,3 +461,26 @@ def test_the_frontier_moves_whole_groups_of_segments_to_files_of_their_own(
     assert len(stored) == 16_501 // 64
     with Ledger.open(path, signer=KEY) as ledger:
         assert ledger.size == 16_501
+
+
+def test_a_folder_of_somebody_elses_is_told_as_such() -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))  # whose parents everybody may pass
+    place.chmod(0o755)
+    closed = place / "closed"
+    closed.mkdir(mode=0)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65_534)
+            os.chdir("/")
+            try:
+                Ledger.open_or_init(closed)
+            except LedgerError:
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    closed.rmdir()
+    place.rmdir()
