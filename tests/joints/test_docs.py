@@ -230,6 +230,8 @@ def test_the_pages_build_in_strict_mode(tmp_path: Path) -> None:
 def test_a_command_that_is_not_there_names_the_nearest() -> None:
     program = str(Path(sys.executable).parent / "carbon-ops")
     for wrong, near in (("monitr", "carbon-ops monitor"), ("verify", "ledger verify")):
-        done = subprocess.run([program, wrong], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [program, wrong], capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 2
         assert near in done.stderr

@@ -79,7 +79,9 @@ class Report(NamedTuple):
         if self.recomputed is not None:
             text += f"; {self.recomputed} estimates recomputed"
         if self.skipped:
-            text += f", {self.skipped} NOT (another schema, or their intervals left out)"
+            text += (
+                f", {self.skipped} NOT (another schema, or their intervals left out)"
+            )
         return text
 
     def _anchor(self) -> str:
