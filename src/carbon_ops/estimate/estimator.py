@@ -63,7 +63,8 @@ class CarbonEstimator:
     Raises:
         InvalidInputError: an argument cannot be used.
         UnknownRegionError: the region means nothing to the shipped tables.
-        ConfigError: the named provider's key is missing or readable by others.
+        ConfigError: the named provider's key is missing or readable by others; some
+            providers look for it at the first estimate only.
     """
 
     def __init__(
@@ -177,7 +178,11 @@ class CarbonEstimator:
             bounds, policy = energy.get("bounds_j"), energy.get("policy")
             source = energy["components"]["cpu"]["source"]
         except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(f"not a metric: {error!r} is missing") from error
+            lacks = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise InvalidInputError(
+                f"not a metric: {lacks}",
+                hint="Give what EnergyLogger.log_metrics() or span.metric gave.",
+            ) from error
         basis: EnergyBasis = "dynamic" if policy == "excluded" else "attributed"
         return self._estimate(
             instant(start, "timestamp_start"),

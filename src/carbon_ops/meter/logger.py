@@ -457,8 +457,8 @@ class EnergyLogger:
 
 
 def _watts(name: str, value: float | None) -> float | None:
-    if value is not None and not 0 <= value < 1e6:
-        raise InvalidInputError(f"{name} must be watts, 0 or more, got {value}")
+    if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e6):
+        raise InvalidInputError(f"{name} must be watts, 0 or more, got {value!r}")
     return value
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -242,3 +242,9 @@ def test_history_is_bounded_and_the_summary_is_not() -> None:
 
     assert len(logger.metrics) == 3
     assert logger.summary()["x"]["calls"] == 10
+
+
+@pytest.mark.parametrize("watts", ["5", -5, float("nan"), 1e9], ids=str)
+def test_idle_power_that_is_no_power_is_refused(watts: Any) -> None:
+    with pytest.raises(InvalidInputError, match="idle_w must be watts"):
+        EnergyLogger(idle_w=watts)
