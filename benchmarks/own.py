@@ -37,6 +37,7 @@ SCRIPTS = (
         "export_cost.py",
         ("--scrapes", "5", "--rest", "15"),
     ),
+    Script("Watching top with 300 processes", "top_cost.py"),
     Script("Estimates", "estimate.py"),
     Script(
         "Appending to a ledger",

@@ -14,6 +14,9 @@ from carbon_ops.meter.process_tree import read_file
 from carbon_ops.model import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carbon_ops.sources.gpu import GpuSource
     from carbon_ops.sources.modelled import CpuModel
 
 GROUP = "carbon-users"
@@ -171,26 +174,21 @@ def nvidia() -> Gpus:
     """Look for NVIDIA devices through the vendor's library."""
     from carbon_ops.sources import gpu_nvidia, gpu_present
 
-    if not gpu_present.nvidia():
-        return Gpus(False, (), False, None, "")
-    try:
-        found = gpu_nvidia.NvidiaGpus()
-    except CarbonOpsError as error:
-        return Gpus(True, (), False, str(error), error.hint)
-    readings = [found.read(device) for device in found.devices]
-    names = tuple(device.name for device in found.devices)
-    found.close()
-    return Gpus(True, names, all(r.energy_uj is not None for r in readings), None, "")
+    return _gpus(gpu_present.nvidia(), gpu_nvidia.NvidiaGpus)
 
 
 def amd() -> Gpus:
     """Look for AMD (and Intel) devices through hwmon."""
     from carbon_ops.sources import gpu_amd, gpu_present
 
-    if not gpu_present.cards():
+    return _gpus(gpu_present.cards(), gpu_amd.best)
+
+
+def _gpus(present: bool, opener: Callable[[], GpuSource]) -> Gpus:
+    if not present:
         return Gpus(False, (), False, None, "")
     try:
-        found = gpu_amd.best()
+        found = opener()
     except CarbonOpsError as error:
         return Gpus(True, (), False, str(error), error.hint)
     readings = [found.read(device) for device in found.devices]

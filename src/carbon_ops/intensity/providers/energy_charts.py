@@ -48,10 +48,7 @@ class EnergyCharts(live.LiveProvider):
     def questions(
         self, zone: str, start_ns: int, end_ns: int, now_ns: int
     ) -> Iterator[Question]:
-        last = now_ns - now_ns % live.DAY_NS + live.DAY_NS + _AHEAD_NS
-        if start_ns >= last:
-            return
-        for low, high in live.days(start_ns, min(end_ns, last), _DAYS):
+        for low, high in live.days(start_ns, end_ns, _DAYS, now_ns + _AHEAD_NS):
             # Unix seconds: a date alone would mean the country's own midnight.
             params = {
                 "country": zone.lower(),

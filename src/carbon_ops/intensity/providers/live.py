@@ -260,10 +260,17 @@ class _Maker:
         )
 
 
-def days(start_ns: int, end_ns: int, most: int) -> Iterator[tuple[int, int]]:
-    """Yield whole UTC days around a span, at most ``most`` at a time."""
+def days(
+    start_ns: int, end_ns: int, most: int, until_ns: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield whole UTC days around a span, at most ``most`` at a time.
+
+    None are yielded beyond the day that holds ``until_ns``.
+    """
     at = start_ns - start_ns % DAY_NS
     last = max(end_ns + -end_ns % DAY_NS, at + DAY_NS)
+    if until_ns is not None:
+        last = min(last, until_ns - until_ns % DAY_NS + DAY_NS)
     while at < last:
         end = min(at + most * DAY_NS, last)
         yield at, end
