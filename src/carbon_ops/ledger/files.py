@@ -167,7 +167,18 @@ class Directory:
             SyncFailedError: the file was replaced, the directory's ``fsync`` failed.
             OSError: anything before; the old file stands, the temporary one is gone.
         """
-        temporary = f"{name}.tmp.{os.getpid()}"
+        made = self.prepare(name, data)
+        self.put_in_place(name)
+        self.sync()
+        return made
+
+    def prepare(self, name: str, data: bytes) -> Identity:
+        """Write these bytes, durably, to a file that :meth:`put_in_place` renames.
+
+        Raises:
+            OSError: the temporary file is gone.
+        """
+        temporary = self._temporary(name)
         descriptor = self._create(temporary)
         try:
             if self._owner is not None:
@@ -176,17 +187,30 @@ class Directory:
             while view:  # a disk that fills up shows as a short write first
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
-            made = _identity(os.fstat(descriptor))
-            here = self.descriptor
-            os.replace(temporary, name, src_dir_fd=here, dst_dir_fd=here)
+            return _identity(os.fstat(descriptor))
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=self.descriptor)
+            self.discard(name)
             raise
         finally:
             close_quietly(descriptor)
-        self.sync()
-        return made
+
+    def put_in_place(self, name: str) -> None:
+        """Rename what was prepared to ``name``; durable after :meth:`sync`."""
+        here = self.descriptor
+        try:
+            os.replace(self._temporary(name), name, src_dir_fd=here, dst_dir_fd=here)
+        except BaseException:
+            self.discard(name)
+            raise
+
+    def discard(self, name: str) -> None:
+        """Remove what was prepared for ``name``."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary(name), dir_fd=self.descriptor)
+
+    @staticmethod
+    def _temporary(name: str) -> str:
+        return f"{name}.tmp.{os.getpid()}"
 
     def seal(self, first: int) -> None:
         """Rename the full active file to its segment's name, read-only and durable.

@@ -33,6 +33,7 @@ from carbon_ops.ledger.note import (
     Signer,
     VerifierKey,
     parse_note,
+    sign_note,
 )
 from carbon_ops.ledger.rotation import KeyHistory
 from carbon_ops.ledger.tail import Anchor, LedgerCorruptError, Tail
@@ -97,12 +98,12 @@ def is_step(step: object) -> TypeGuard[int]:
     return type(step) is int and 64 <= step <= 4_096 and step & (step - 1) == 0
 
 
-def read_anchor(directory: Directory, genesis: Genesis, key: VerifierKey) -> Anchor:
+def read_anchor(directory: Directory, genesis: Genesis, signer: Signer) -> Anchor:
     """Return the checkpoint's size and root, its signature verified.
 
     Raises:
         LedgerCorruptError: missing, malformed, of another origin, or a wrong signature.
-        LedgerError: signed by another key than ``key``.
+        LedgerError: signed by another key than that of ``signer``.
     """
     data = directory.read(CHECKPOINT, MAX_NOTE_BYTES)
     if data is None:
@@ -114,6 +115,9 @@ def read_anchor(directory: Directory, genesis: Genesis, key: VerifierKey) -> Anc
         raise LedgerCorruptError("E_CKPT_FORMAT", None, str(error)) from error
     if checkpoint.origin != genesis.origin:
         raise LedgerCorruptError("E_ORIGIN", None, "the checkpoint of another ledger")
+    if data == sign_note(note.body, signer):  # Ed25519 is deterministic, and signing is
+        return Anchor(checkpoint.size, checkpoint.root)  # three times as fast
+    key = signer.key
     lines = note.by(key)
     if not lines:
         key = _retiring(directory, genesis, key, note, checkpoint.size)
@@ -148,7 +152,7 @@ def load(directory: Directory, genesis: Genesis, signer: Signer | None) -> Found
     _refuse_retired(newest + data, signer)
     anchor = Anchor(0, b"")
     if sealed or data.count(b"\n") > 1 or directory.state(CHECKPOINT) is not None:
-        anchor = read_anchor(directory, genesis, signer.key)
+        anchor = read_anchor(directory, genesis, signer)
     try:
         tail, subtrees = _quick(directory, step, sealed, newest, anchor)
         taken = tail.read(data, anchor)

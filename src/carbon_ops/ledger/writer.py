@@ -1,8 +1,9 @@
 """The steps of a flush, a seal and a repair, in the order that keeps the ledger whole.
 
 One thread of one process at a time runs them; :mod:`carbon_ops.ledger.store` sees to it.
-The order is: data durable, then the checkpoint over them, then the segment sealed. A
-checkpoint never covers bytes that are not on the disk, and never fewer than before.
+The order is: data durable, directory durable, then the checkpoint over them in its place,
+then the segment sealed. A checkpoint never covers bytes that are not on the disk, and
+never fewer than before.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Writer:
         self._subtrees = trees.empty(genesis.step)
         self._active: Identity | None = None  # as we know it; None: there is none
         self._covered = 0  # size of the newest checkpoint
+        self._delayed: OSError | None = None  # why no checkpoint was prepared
         self._beat_ns = monotonic_ns()
         self._beat_wall = ""  # time in the newest heartbeat record seen
 
@@ -153,11 +155,9 @@ class Writer:
             if not self.tail.room:
                 self._seal()
             while acknowledged < len(drafts):
-                receipts += self._put(
-                    drafts[acknowledged : acknowledged + self.tail.room]
-                )
-                self.signer = then or self.signer
-                self._sign(also)
+                part = drafts[acknowledged : acknowledged + self.tail.room]
+                receipts += self._put(part, also, then)
+                self._sign(prepared=True)
                 acknowledged = len(receipts)
                 if not self.tail.room:
                     self._seal(last=acknowledged == len(drafts))
@@ -170,28 +170,57 @@ class Writer:
             raise
         return Written(receipts, acknowledged, None)
 
-    def _put(self, drafts: list[Draft]) -> list[Receipt]:
-        """Replace the active file by itself and ``drafts``."""
+    def _put(
+        self, drafts: list[Draft], also: Signer | None, then: Signer | None
+    ) -> list[Receipt]:
+        """Replace the active file by itself and ``drafts``, and prepare the checkpoint.
+
+        The checkpoint's temporary file is written before the directory is synced: where a
+        file's ``fsync`` commits what was renamed before, that sync is then nearly free.
+        The checkpoint itself is replaced after it, by :meth:`_sign`.
+        """
         data, receipts = self.tail.lines(drafts)
+        directory = self.directory
         try:
-            self._active = self.directory.replace(ACTIVE, self.tail.data + data)
+            made = directory.prepare(ACTIVE, self.tail.data + data)
+            directory.put_in_place(ACTIVE)
         except OSError as error:
             raise Stopped(LedgerWriteError, error) from error
+        self._active = made
         self.tail.grow(data, receipts[-1].hash)
+        self.signer = then or self.signer
+        if self.signer is not None:
+            try:
+                self._prepare_checkpoint(also)
+            except OSError as error:  # told by _sign; the records come first
+                self._delayed = error
+        try:
+            directory.sync()
+        except OSError as error:
+            directory.discard(CHECKPOINT)
+            raise Stopped(LedgerWriteError, error) from error
         return receipts
 
-    def _sign(self, also: Signer | None = None) -> None:
+    def _prepare_checkpoint(self, also: Signer | None) -> None:
+        signers = [one for one in (self.signer, also) if one is not None]
+        note = sign_note(self.statement().body(), *signers)
+        self.directory.prepare(CHECKPOINT, note)
+
+    def _sign(self, *, prepared: bool = False) -> None:
         """Replace the checkpoint by one over all records, which are on the disk."""
         if self.signer is None or self._covered == self.tail.size:
             return
-        signers = [self.signer] if also is None else [self.signer, also]
-        statement = self.statement()
+        failed, self._delayed = self._delayed, None
         try:
-            note = sign_note(statement.body(), *signers)
-            self.directory.replace(CHECKPOINT, note)
+            if prepared and failed is not None:
+                raise failed
+            if not prepared:
+                self._prepare_checkpoint(None)
+            self.directory.put_in_place(CHECKPOINT)
+            self.directory.sync()
         except OSError as error:
             raise Stopped(CheckpointDelayed, error) from error
-        self._covered = statement.size
+        self._covered = self.tail.size
 
     def _seal(self, *, last: bool = False) -> None:
         """Turn the full active file into a segment.
@@ -260,7 +289,7 @@ class Writer:
         more = data[len(tail.data) :]
         size = tail.size
         if self.signer is not None:
-            anchor = read_anchor(self.directory, self.genesis, self.signer.key)
+            anchor = read_anchor(self.directory, self.genesis, self.signer)
             taken = tail.read(more, anchor if anchor.size > size else None)
             self._covered = size = anchor.size
         else:
