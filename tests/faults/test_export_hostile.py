@@ -60,14 +60,14 @@ def connect(server: Server) -> socket.socket:
 
 def answer(server: Server, request: bytes) -> bytes:
     with connect(server) as client:
-        client.sendall(request)
-        client.shutdown(socket.SHUT_WR)
         found = b""
         try:
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
             while part := client.recv(65_536):
                 found += part
-        except ConnectionResetError:
-            pass  # it did not read all of what was sent
+        except OSError:
+            pass  # it did not read all of what was sent, and has closed
         return found
 
 

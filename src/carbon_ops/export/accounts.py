@@ -30,7 +30,7 @@ class Accounts:
         duration_s: float,
         alive: Set[str],
     ) -> None:
-        """Book one interval, then choose who is shown in the next.
+        """Choose who is shown from now on, and book one interval.
 
         Args:
             used: Energy of each [µJ].
@@ -38,10 +38,6 @@ class Accounts:
             duration_s: Length of the interval [s].
             alive: Who is still there; others lose their series.
         """
-        for name in self.shown.keys() & used.keys():
-            self.shown[name] += used[name]
-            host_uj -= used[name]
-        self.rest += host_uj
         keep = 0.5 ** (duration_s / HALF_LIFE_S)
         score = {
             name: self._score.get(name, 0.0) * keep + used.get(name, 0)
@@ -49,18 +45,25 @@ class Accounts:
             if name in alive
         }
         self._score = {name: points for name, points in score.items() if points >= 1}
-        self.shown = {n: uj for n, uj in self.shown.items() if n in alive}
+        chosen = {name for name in self.shown if name in alive}
         others = sorted(
-            self._score.keys() - self.shown.keys(),
-            key=lambda name: (-self._score[name], name),
+            self._score.keys() - chosen, key=lambda name: (-self._score[name], name)
         )
         for name in others[: self._limit]:
-            if len(self.shown) >= self._limit:
-                least = min(self.shown, key=lambda n: (self._score.get(n, 0.0), n))
+            if len(chosen) >= self._limit:
+                least = min(chosen, key=lambda n: (self._score.get(n, 0.0), n))
                 if self._score[name] <= CLEARLY * self._score.get(least, 0.0):
                     break
-                del self.shown[least]
-            self.shown[name] = 0
+                chosen.remove(least)
+            chosen.add(name)
+        # Who joins or leaves in this look has used it for the rest: each microjoule is
+        # seen to arrive somewhere.
+        stay = {name: self.shown[name] for name in self.shown if name in chosen}
+        for name in stay.keys() & used.keys():
+            stay[name] += used[name]
+            host_uj -= used[name]
+        self.rest += host_uj
+        self.shown = dict.fromkeys(sorted(chosen), 0) | stay
 
 
 class Carry:

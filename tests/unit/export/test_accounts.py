@@ -33,7 +33,11 @@ def test_no_series_falls_and_their_growth_is_the_hosts_energy(
             if n in accounts.shown
         )
         assert all(uj == 0 for n, uj in accounts.shown.items() if n not in before)
-        grown = sum(used.get(name, 0) for name in before) + accounts.rest - rest
+        grown = (
+            accounts.rest
+            - rest
+            + sum(uj - before.get(name, 0) for name, uj in accounts.shown.items() if uj)
+        )
         assert grown == host
 
 
