@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_ops.governor import protocol
+from carbon_ops.governor.layout import pack_layout, unpack_layout
 from carbon_ops.governor.ring import (
-    pack_layout,
     pack_sample,
-    unpack_layout,
     unpack_sample,
 )
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals

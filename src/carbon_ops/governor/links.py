@@ -24,7 +24,8 @@ from sys import byteorder
 from time import monotonic_ns, sleep
 
 from carbon_ops.errors import GovernorUnavailableError
-from carbon_ops.governor.ring import LostError, RingError, RingReader, time_namespace
+from carbon_ops.governor.layout import RingError
+from carbon_ops.governor.ring import LostError, RingReader, time_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ Layout, little-endian::
              8  I    header bytes     32  Q  1 once the writer has stopped
             12  I    slot bytes       40  Q  inode of the writer's time namespace
             16  I    slots            48  I  bytes of what follows   52  I  its CRC-32
-            20  I    zones            56  .. the layout (see ``pack_layout``)
+            20  I    zones            56  .. the layout (see ``layout.py``)
     slot     0  Q sequence, Q monotonic_ns, Q read_ns, Q boottime_ns, q wall_ns,
                 Q host_busy_ns, Q late_ticks, Q missed_ticks
             64  per zone: Q total_uj, Q slack_uj, I wraps, I gaps, I resets,
@@ -31,16 +31,16 @@ import struct
 from collections.abc import Sequence
 from itertools import chain
 from struct import Struct
-from typing import cast, overload
+from typing import overload
 from zlib import crc32
 
-from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
+from carbon_ops.governor.layout import RingError, pack_layout, unpack_layout
+from carbon_ops.model import Layout, Sample, ZoneTotals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from carbon_ops.model import SourceName, ZoneKind
 
 MAGIC = b"COPSRNG1"
 SLOTS = 600  # a minute at 10 Hz
@@ -57,106 +57,14 @@ _TEXT = Struct("<2I")
 _FIXED = Struct("<QQQQqQQQ")
 _ZONE = Struct("<QQIIII?7x")
 _CRC = Struct("<I4x")
-_RUN = Struct("<QqbI")
-_RUN_ZONE = Struct("<iBQQQd")
 _MAX_BYTES = 64 << 20
 _PAGE = 4_096
 _TRIES = 20  # a writer needs microseconds for a slot; twenty looks outlast it
 _SEEN = 32  # samples a reader keeps unpacked
 
 
-class RingError(Exception):
-    """The memory is not a ring of this format, is not sealed, or cannot be read."""
-
-
 class LostError(Exception):
     """The sample asked for is no longer, or not yet, in the ring."""
-
-
-# --- the layout as bytes ------------------------------------------------------------
-
-
-def pack_layout(layout: Layout) -> bytes:
-    """Return ``layout`` as bytes; text is UTF-8 behind its length, without JSON.
-
-    A measured program that only reads the ring then never loads a JSON parser.
-    """
-    filtered = -1 if layout.filtered is None else int(layout.filtered)
-    parts = [
-        _RUN.pack(
-            layout.interval_ns, layout.started_wall_ns, filtered, len(layout.zones)
-        ),
-        *map(_text_out, (layout.instance_id, layout.boot_id, layout.source)),
-    ]
-    for zone in layout.zones:
-        package = -1 if zone.package is None else zone.package
-        parts += map(_text_out, (zone.key, zone.name, zone.kind, zone.why))
-        parts.append(
-            _RUN_ZONE.pack(
-                package, zone.counted, *zone.unit, zone.wrap_ticks, zone.bound_w
-            )
-        )
-    return b"".join(parts)
-
-
-def unpack_layout(data: bytes) -> Layout:
-    """Return the layout that :func:`pack_layout` made ``data`` from.
-
-    Raises:
-        RingError: ``data`` is something else.
-    """
-    try:
-        interval, started, filtered, count = _RUN.unpack_from(data)
-        at = _RUN.size
-        texts: list[str] = []
-
-        def texts_in(number: int) -> None:
-            nonlocal at
-            texts.clear()
-            for _ in range(number):
-                end = at + 4 + int.from_bytes(data[at : at + 4], "little")
-                if end > len(data):
-                    raise RingError("the layout is cut short")
-                texts.append(data[at + 4 : end].decode())
-                at = end
-
-        texts_in(3)
-        instance_id, boot_id, source = texts
-        zones = []
-        for _ in range(count):
-            texts_in(4)
-            package, counted, over, under, wrap, bound = _RUN_ZONE.unpack_from(data, at)
-            at += _RUN_ZONE.size
-            key, name, kind, why = texts
-            zones.append(
-                Zone(
-                    key,
-                    name,
-                    cast("ZoneKind", kind),
-                    None if package < 0 else package,
-                    bool(counted),
-                    why,
-                    (over, under),
-                    wrap,
-                    bound,
-                )
-            )
-    except (struct.error, UnicodeDecodeError) as error:
-        raise RingError(f"not a layout: {error}") from None
-    return Layout(
-        instance_id,
-        boot_id,
-        cast("SourceName", source),
-        interval,
-        tuple(zones),
-        None if filtered < 0 else bool(filtered),
-        started,
-    )
-
-
-def _text_out(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(4, "little") + data
 
 
 # --- one slot -----------------------------------------------------------------------

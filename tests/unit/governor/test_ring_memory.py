@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from carbon_ops.governor.layout import RingError
 from carbon_ops.governor.ring import (
     LostError,
-    RingError,
     RingReader,
     RingWriter,
 )
