@@ -181,7 +181,7 @@ def amd() -> Gpus:
     """Look for AMD (and Intel) devices through hwmon."""
     from carbon_ops.sources import gpu_amd, gpu_present
 
-    return _gpus(gpu_present.cards(), gpu_amd.best)
+    return _gpus(bool(gpu_present.cards()), gpu_amd.best)
 
 
 def _gpus(present: bool, opener: Callable[[], GpuSource]) -> Gpus:
