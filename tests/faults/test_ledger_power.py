@@ -62,9 +62,21 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        if self.mounted:
-            subprocess.run(["umount", self.where], check=True)
-            self.mounted = False
+        """Unmount, and wait until nobody else has it mounted.
+
+        A mount namespace that was made meanwhile, by another test for instance, holds a
+        copy: mounting again would give the file system that lost its power.
+        """
+        if not self.mounted:
+            return
+        subprocess.run(["umount", self.where], check=True)
+        self.mounted = False
+        deadline = time.monotonic() + 60
+        while subprocess.run(
+            ["losetup", "-j", self.image], check=True, capture_output=True
+        ).stdout:
+            assert time.monotonic() < deadline, "still mounted in another namespace"
+            time.sleep(0.02)
 
 
 @pytest.fixture
