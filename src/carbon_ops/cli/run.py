@@ -212,7 +212,7 @@ def _measure(
             box.enter()
         try:
             span.begin()
-            supervisor.start(argv)
+            clock.saw(supervisor.start(argv))
         finally:
             if box is not None:
                 box.leave()

@@ -99,7 +99,8 @@ class Ended(NamedTuple):
 class CommandClock:
     """The CPU time of a command as another clock counts it, and its memory over time.
 
-    When a command has ended its memory is gone; so it is sampled while it runs.
+    When a command has ended its memory is gone, and so are the process numbers by which
+    a GPU's driver knows it; so both are sampled while it runs.
     """
 
     leader = 0  # the command inherits our CPU affinity
@@ -107,13 +108,23 @@ class CommandClock:
     def __init__(self, clock: CpuClock) -> None:
         self.name = clock.name
         self.read = clock.read
-        self.pids = clock.pids
+        self._living = clock.pids
+        self._seen: dict[int, None] = {}
         self._sizes: list[int] = []
+
+    def pids(self) -> list[int]:
+        """Return the processes of the command, those that ended too if they were seen."""
+        self.saw(*self._living())
+        return list(self._seen)
+
+    def saw(self, *pids: int) -> None:
+        self._seen.update(dict.fromkeys(pids))
 
     def sample(self) -> None:
         """Look at the resident memory of everything that lives now."""
-        own = os.getpid()
-        size = resident_bytes([pid for pid in self.pids() if pid != own])
+        own, living = os.getpid(), self._living()
+        self.saw(*living)
+        size = resident_bytes([pid for pid in living if pid != own])
         if size is not None:
             self._sizes.append(size)
 
