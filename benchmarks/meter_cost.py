@@ -32,6 +32,7 @@ with open("/proc/self/status") as file:
     print(next(line.split()[1] for line in file if line.startswith("VmRSS")))
 """
 BETWEEN = """
+import time
 from carbon_ops import EnergyLogger
 logger = EnergyLogger()
 logger.log_metrics("x")
