@@ -68,6 +68,14 @@ def write_page() -> None:
 
 
 def save(name: str, result: dict[str, Any]) -> None:
+    """Store a result; scenarios that were not measured now keep their former runs."""
+    if os.path.exists(os.path.join(RESULTS, f"{name}.json")):
+        former = saved(name)
+        if former["machine"] == result["machine"]:
+            result = dict(result)
+            for part in {"meters", "runs", "taken"} & set(former):
+                if "runs" in result:
+                    result[part] = former[part] | result[part]
     os.makedirs(RESULTS, exist_ok=True)
     with open(os.path.join(RESULTS, f"{name}.json"), "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1, ensure_ascii=False)

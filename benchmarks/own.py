@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-from benchmarks.side_by_side.run import machine, say
+from benchmarks.side_by_side.run import machine, moment, say
 from benchmarks.virtual_host.host import ROOT
 
 
@@ -54,6 +54,7 @@ SCRIPTS = (
         "export_cost.py",
         ("--processes", "100", "--scrapes", "5", "--rest", "0"),
     ),
+    Script("`carbon-ops top`", "top_cost.py", ("--processes", "100")),
     Script("Web and training integrations", "integrations.py", ("--calls", "4000")),
     Script("Size of an installation", "install_size.py"),
 )
@@ -62,7 +63,7 @@ SCRIPTS = (
 def measure(names: list[str]) -> dict[str, Any]:
     """Run the scripts whose file names start with one of ``names``; all if empty."""
     result: dict[str, Any] = {"schema": "carbon-ops/own-benchmarks/1"}
-    result["machine"] = machine()
+    result["machine"], result["taken"] = machine(), moment()
     result["scripts"] = []
     for title, script, arguments in SCRIPTS:
         if names and not script.startswith(tuple(names)):
@@ -74,6 +75,7 @@ def measure(names: list[str]) -> dict[str, Any]:
             text=True,
             check=False,
         )
+        result["taken"]["loads"].append(round(os.getloadavg()[0], 1))
         if ran.returncode and not ran.stdout:
             say(ran.stderr)
         result["scripts"].append(
@@ -85,5 +87,4 @@ def measure(names: list[str]) -> dict[str, Any]:
                 "output": ran.stdout.rstrip() or ran.stderr.strip()[-500:],
             }
         )
-    result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     return result

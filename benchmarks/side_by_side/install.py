@@ -43,7 +43,9 @@ def install(name: str) -> str | None:
     wanted = [ROOT] if ours else list(PEERS[name].requirements)
     if uv:
         make = [uv, "venv", "-q", "--clear", "--python", sys.executable, folder]
-        fill = [uv, "pip", "install", "-q", "--python", python_of(name)]
+        # Compiled as pip does: else every run would pay for it.
+        fill = [uv, "pip", "install", "-q", "--compile-bytecode"]
+        fill += ["--python", python_of(name)]
         fill += ["--reinstall-package", "carbon-ops"] if ours else []
     else:
         make = [sys.executable, "-m", "venv", "--clear", folder]

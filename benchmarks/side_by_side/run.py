@@ -139,7 +139,6 @@ def one(name: str, variant: str, scenario: Scenario) -> dict[str, Any]:
                 "PATH": os.environ["PATH"],
                 "HOME": folder,
                 "CARBON_OPS_SOCKET": socket,
-                "PYTHONDONTWRITEBYTECODE": "1",
             }
             command = [python_of(name), "-W", "ignore", WORK, name, variant]
             command += [scenario.task, str(scenario.seconds)]
@@ -238,6 +237,16 @@ def machine() -> dict[str, Any]:
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         lines = [line for line in file if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else ""
+    return {
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def moment() -> dict[str, Any]:
+    """Return when, at which commit and beside what load something is measured."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"],
         cwd=ROOT,
@@ -246,13 +255,9 @@ def machine() -> dict[str, Any]:
         check=False,
     )
     return {
-        "cpu": model,
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
         "commit": commit.stdout.strip() or None,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load_before": round(os.getloadavg()[0], 2),
+        "loads": [round(os.getloadavg()[0], 1)],
     }
 
 
@@ -281,6 +286,7 @@ def measure(
     result["meters"] = meters
     usable = [name for name in names if "failed" not in meters[name]]
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {s: {} for s in scenarios}
+    result["taken"] = {s: moment() for s in scenarios}
     for number in range(rounds):  # rounds outside: a bad minute meets all meters
         for title in scenarios:
             scenario = SCENARIOS[title]
@@ -301,7 +307,7 @@ def measure(
                             label.split(",")[0] if which[0] != "carbon-ops" else label
                         )
                     runs[title].setdefault(label, []).append(found)
+            result["taken"][title]["loads"].append(round(os.getloadavg()[0], 1))
         result["runs"] = runs
-        result["machine"]["load_after"] = round(os.getloadavg()[0], 2)
         keep(result)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks.side_by_side.peers import PEERS, TASK_MODES
@@ -132,26 +132,47 @@ def cost_table(result: Run) -> str:
     return rows_to_table(head, rows)
 
 
+def on(about: Run) -> str:
+    """Tell the machine."""
+    return (
+        f"On {about['cpus']} CPUs ({about['cpu']}), Linux {about['kernel']}, "
+        f"Python {about['python']}."
+    )
+
+
+def when(result: Run, keys: Iterable[str]) -> str:
+    """Tell when, at which commit, beside what load and how often."""
+    taken = [result["taken"][key] for key in keys if key in result["runs"]]
+    counts = [len(r) for key in keys for r in result["runs"].get(key, {}).values()]
+    return moments(taken) + f" Median of {max(counts)} runs, range in brackets.\n"
+
+
+def moments(taken: Sequence[Run]) -> str:
+    places = dict.fromkeys(f"{t['date']} at commit `{t['commit']}`" for t in taken)
+    loads = [load for t in taken for load in t["loads"]]
+    return (
+        f"Measured {' and '.join(places)}, beside a load average of "
+        f"{min(loads)} to {max(loads)}."
+    )
+
+
 def side_by_side(result: Run) -> str:
     """Return the Markdown of a result of :func:`benchmarks.side_by_side.run.measure`."""
     if result["skipped"]:
         return f"Skipped: no virtual host on this machine: {result['skipped']}.\n"
     about, runs = result["machine"], result["runs"]
-    count = max(len(r) for table in runs.values() for r in table.values())
-    parts = [
-        f"Measured {about['date']} at commit `{about['commit']}` on {about['cpus']} CPUs "
-        f"({about['cpu']}), Linux {about['kernel']}, Python {about['python']}; load "
-        f"average {about['load_before']} before and {about['load_after']} after. Median "
-        f"of {count} runs, range in brackets.\n"
-    ]
+    parts = [f"{on(about)}\n"]
     if any(key in runs for key in MACHINE_COLUMNS):
         parts.append("### The host's energy: error against the truth\n")
+        parts.append(when(result, MACHINE_COLUMNS))
         parts.append(errors_table(runs, MACHINE_COLUMNS, claims=False))
     if any(key in runs for key in TASK_COLUMNS):
         parts.append("### A task's energy: error against the truth\n")
+        parts.append(when(result, TASK_COLUMNS))
         parts.append(errors_table(runs, TASK_COLUMNS, claims=True))
     if "cost" in runs:
         parts.append("### What the meter itself takes\n")
+        parts.append(when(result, ("cost",)))
         parts.append(cost_table(result))
     parts.append("### Versions and settings\n")
     rows = []
@@ -164,12 +185,9 @@ def side_by_side(result: Run) -> str:
 
 def own(result: Run) -> str:
     """Return the Markdown of a result of :func:`benchmarks.own.measure`."""
-    about = result["machine"]
     parts = [
-        f"Measured {about['date']} at commit `{about['commit']}` on {about['cpus']} CPUs "
-        f"({about['cpu']}), Python {about['python']}, load average "
-        f"{about['load_before']} before and {about['load_after']} after. Short runs: "
-        "more rounds give steadier numbers.\n"
+        f"{on(result['machine'])} {moments([result['taken']])} Short runs: more rounds "
+        "give steadier numbers.\n"
     ]
     for run in result["scripts"]:
         command = " ".join(["python", f"benchmarks/{run['script']}", *run["arguments"]])
