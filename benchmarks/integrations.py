@@ -2,9 +2,8 @@
 
     .venvs/integrations/bin/python benchmarks/integrations.py [--calls 20000] [--json]
 
-CPU time. Each case runs with and without the integration, in turns of short blocks, so that
-noise
-meets both; the figure is the difference of their medians. The governor is simulated, in
+CPU time. Each case runs with and without the integration, in turns of short blocks, so
+that noise meets both; the figure is the difference of their medians. The governor is simulated, in
 a process of its own. The middleware is called directly, with 1 and with 100 requests in
 flight; the windows that it closes once a second are in ``mean``. The training callback's
 hooks are called as the Trainer calls them, around steps of no work (groups of steps) and

@@ -80,7 +80,7 @@ class Shares:
         self._pid = os.getpid()
         self._open: set[Piece] = set()
         self._totals: dict[str, _Total] = {}
-        self._rest, self._known = 0.0, False
+        self._rest, self._rest_ns, self._known = 0.0, 0, False
         self._began_ns = time.monotonic_ns()
 
     def begin(self, kind: str = "block") -> Piece:
@@ -101,11 +101,7 @@ class Shares:
         now = time.monotonic_ns()
         with self._lock:
             self._open.discard(piece)
-            if name not in self._totals and len(self._totals) >= NAMES:
-                name = OTHERS
-            total = self._totals.get(name)
-            if total is None:
-                total = self._totals[name] = _Total()
+            total = self._total(name)
             total.calls += 1
             total.wall_ns += now - piece.began_ns
             total.cpu_ns += account_ns - piece.first_ns
@@ -114,6 +110,27 @@ class Shares:
             total.window_ns += account_ns - piece.last_ns
             if now - self._began_ns >= WINDOW_NS:
                 self._close(now)
+
+    def add(self, name: str, cpu_ns: int, *, calls: int, wall_ns: int = 0) -> None:
+        """Count work of this process that somebody else has measured.
+
+        Args:
+            name: What to count it to.
+            cpu_ns: Its CPU time since the last call for this name [ns].
+            calls: How many pieces it was.
+            wall_ns: How long they took together [ns].
+        """
+        with self._lock:
+            total = self._total(name)
+            total.calls += calls
+            total.wall_ns += wall_ns
+            total.cpu_ns += cpu_ns
+            total.window_ns += cpu_ns
+
+    def _total(self, name: str) -> _Total:
+        if name not in self._totals and len(self._totals) >= NAMES:
+            name = OTHERS
+        return self._totals.setdefault(name, _Total())
 
     def _close(self, now: int) -> None:
         """End the window and divide its energy; the lock is held."""
@@ -129,8 +146,18 @@ class Shares:
         each = 0.0  # J per ns of CPU time
         if joules is not None and known:
             self._known = True
-            each = joules / max(1, used, round(metric["cpu"]["process_s"] * 1e9))
-            self._rest += max(0.0, joules - each * used)
+            spare = round(metric["cpu"]["process_s"] * 1e9) - used
+            if (
+                spare < 0
+            ):  # work of earlier windows, told only now: its joules are there
+                late = min(1.0, -spare / max(1, self._rest_ns))
+                part = late * self._rest
+                self._rest_ns -= round(late * self._rest_ns)
+            else:
+                part = -joules * spare / max(1, used + spare)
+                self._rest_ns += spare
+            self._rest -= part
+            each = (joules + part) / max(1, used)
         for name, ns in parts.items():
             total = self._totals[name]
             total.window_ns = 0
