@@ -87,6 +87,45 @@ def test_children_of_every_start_method_count_while_they_live_and_once(
     assert used["all"] == pytest.approx(used["processes"] + used["pool"], abs=0.1)
 
 
+JOBLIB = """
+import json, sys, time
+from joblib import Parallel, delayed
+from carbon_ops import EnergyLogger
+
+def burn(seconds):
+    before = time.process_time()
+    end = before + seconds
+    while time.process_time() < end:
+        sum(range(500))
+    return time.process_time() - before
+
+if __name__ == "__main__":
+    logger = EnergyLogger(socket="/nonexistent/s", scope="children")
+    with Parallel(n_jobs=2, backend="loky") as parallel:
+        parallel(delayed(burn)(0.01) for _ in range(2))  # starts them
+        with logger.span("work") as span:
+            used = parallel(delayed(burn)(0.1) for _ in range(4))
+    print(json.dumps([sum(used), span.metric["cpu"]["process_s"],
+                      logger.log_metrics("all")["cpu"]["process_s"]]))
+"""
+
+
+def test_joblibs_workers_are_counted_once(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    script = tmp_path / "jobs.py"
+    script.write_text(JOBLIB)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        check=True,
+        capture_output=True,
+        timeout=100,
+        env={**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path)},
+    )
+    used, counted, everything = json.loads(done.stdout)
+
+    assert used <= counted <= everything
+
+
 def test_two_hundred_children_of_ten_milliseconds_are_all_billed(
     logger: EnergyLogger,
 ) -> None:
