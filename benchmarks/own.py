@@ -49,12 +49,6 @@ SCRIPTS = (
         "ledger_verify.py",
         ("--records", "10000", "--rounds", "1"),
     ),
-    Script(
-        "A scrape of the exporter",
-        "export_cost.py",
-        ("--processes", "100", "--scrapes", "5", "--rest", "0"),
-    ),
-    Script("`carbon-ops top`", "top_cost.py", ("--processes", "100")),
     Script("Web and training integrations", "integrations.py", ("--calls", "4000")),
     Script("Size of an installation", "install_size.py"),
 )
