@@ -25,6 +25,7 @@ SCRIPTS = (
         "counter_accuracy.py",
         ("--seconds", "22", "--windows", "200"),
     ),
+    Script("Accuracy of shares of energy", "attribution_accuracy.py"),
     Script("One reading of eight zones", "counter_reading.py", ("--rounds", "15")),
     Script(
         "What measuring costs the measured program",
