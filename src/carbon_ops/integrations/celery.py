@@ -7,9 +7,11 @@
     energy = EnergySignals(ledger="/var/lib/app/ledger")
     energy.connect()  # in the module that defines the app
 
-Every process of a worker measures the tasks that it runs; a ledger has the records of
-all of them, ``energy.logger.summary()`` the totals of this process. Nothing is opened
-before a process runs its first task, so nothing is shared across the fork of workers.
+A process measures the tasks that it runs; ``energy.logger.summary()`` has its totals.
+Nothing is opened before a process runs its first task.
+
+Tested in eager mode and with a solo worker. With the prefork pool it has not been seen
+to work: use ``--pool=solo`` where the record matters.
 
 What this cannot know
     Tasks that are killed (hard time limit, lost worker) leave no record. Greenlets of
