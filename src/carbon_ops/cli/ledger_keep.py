@@ -84,44 +84,59 @@ def init(
         click.echo(f"key      {place} (secret)\nvkey     {signer.vkey}")
 
 
-def _signer(key_file: Path | None) -> Signer | None:
-    """Return the key in a named file; None leaves the default place to the ledger."""
-    return keys.load(key_file) if key_file else None
-
-
 @click.command("rotate-key")
 @click.argument("ledger", type=click.Path())
 @_KEY_FILE
 @click.option(
     "--new-key-file",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Where the new private key is put, or lies already.",
+    help="Keep the new key there instead; writers do not look there by themselves.",
 )
-def rotate_key(ledger: str, key_file: Path | None, new_key_file: Path) -> None:
+def rotate_key(ledger: str, key_file: Path | None, new_key_file: Path | None) -> None:
     """Hand LEDGER over to a new key; both keys sign the record that says so.
 
-    From then on the new key signs, and the old one is refused. Verifiers who hold the
-    old public key follow by themselves; new ones are given the new one. Keep the new
-    key where programs look for it, or name it in CARBON_OPS_LEDGER_KEY.
+    The new key takes the old one's place, where programs look for it: those that are
+    running take it up with their next record. The old one is kept beside it under a name
+    that ends in .retired-ID, and signs nothing any more; delete it when all is well.
+    Verifiers who hold the old public key follow by themselves; give them the new one all
+    the same. If it is interrupted, run it again.
 
     \b
     Exit status: 0 done, 2 wrong usage, no ledger, no key.
     """
     from carbon_ops.ledger.store import Ledger
 
-    with Ledger.open(ledger, signer=_signer(key_file)) as opened:
-        made = not new_key_file.exists()
-        new = Signer.generate(opened.origin) if made else keys.load(new_key_file)
+    with Ledger.open(ledger, key_file=key_file) as opened:
+        place = key_file or keys.key_path(opened.origin)
+        waiting = new_key_file or keys.successor(place)
+        made = not waiting.exists()
+        new = Signer.generate(opened.origin) if made else keys.load(waiting)
         if new.name != opened.origin:
             raise InvalidInputError(
-                f"{new_key_file} is a key of {new.name}, the ledger is {opened.origin}"
+                f"{waiting} is a key of {new.name}, the ledger is {opened.origin}"
             )
         if made:
-            keys.save(new, new_key_file)
-        receipt = opened.rotate_key(new)
-    click.echo(f"record   {receipt.seq}\nkey      {new_key_file} (secret)")
+            keys.save(new, waiting)
+        kept: list[Path] = []
+
+        def install() -> None:
+            kept.append(keys.install(place))
+
+        if new_key_file is not None:
+            receipt = opened.rotate_key(new)
+            place = new_key_file
+        elif opened.vkey == new.vkey:  # interrupted before it was put in its place
+            receipt = None
+            install()
+        else:
+            receipt = opened.rotate_key(new, install)
+    click.echo(f"record   {receipt.seq}" if receipt else "finished an earlier change")
+    click.echo(f"key      {place} (secret)")
+    if kept:
+        click.echo(f"old key  {kept[0]} (retired)")
     click.echo(f"vkey     {new.vkey}")
+    if new_key_file is not None:
+        click.echo(f"Name {place} in {keys.ENV} for every writer.", err=True)
 
 
 @click.command("heartbeat")
@@ -138,7 +153,7 @@ def heartbeat(ledger: str, key_file: Path | None) -> None:
     """
     from carbon_ops.ledger.store import Ledger
 
-    with Ledger.open(ledger, signer=_signer(key_file)) as opened:
+    with Ledger.open(ledger, key_file=key_file) as opened:
         receipt = opened.heartbeat()
     click.echo(f"record {receipt.seq} {receipt.hash}")
 
@@ -158,7 +173,7 @@ def repair(ledger: str, key_file: Path | None) -> None:
     """
     from carbon_ops.ledger.store import Ledger
 
-    with Ledger.open(ledger, signer=_signer(key_file), repair=True) as opened:
+    with Ledger.open(ledger, key_file=key_file, repair=True) as opened:
         found = opened.recovered
     if found is None:
         click.echo("nothing to repair")

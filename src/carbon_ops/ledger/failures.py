@@ -11,6 +11,10 @@ class LedgerExistsError(LedgerError):
     """There is a ledger already; nothing was changed."""
 
 
+class KeyNotInForceError(LedgerError):
+    """The key given is not the one that signs this ledger now; nothing was written."""
+
+
 class LedgerWriteError(LedgerError):
     """Records could not be written.
 

@@ -5,8 +5,10 @@ A ledger is copied, mailed and published; its key must not travel with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from carbon_ops.errors import LedgerError
@@ -57,6 +59,56 @@ def save(signer: Signer, path: Path) -> None:
         file.write(signer.text() + "\n")
         file.flush()
         os.fsync(descriptor)
+
+
+def successor(path: Path) -> Path:
+    """Return where the key lies that is to follow the one in ``path``.
+
+    A link is followed: a key that is reached by one is replaced in its own folder.
+    """
+    path = Path(os.path.realpath(path))
+    return path.with_name(path.name + ".next")
+
+
+def install(path: Path) -> Path:
+    """Put the key that waits in :func:`successor` into ``path``, durably.
+
+    At every moment ``path`` holds the old key or the new one.
+
+    Returns:
+        Where the old key lies now: beside it, with ``.retired-`` and its id.
+
+    Raises:
+        KeyFileError: a folder that cannot be written, or a key that cannot be read.
+    """
+    waiting, path = successor(path), Path(os.path.realpath(path))
+    kept = path.with_name(f"{path.name}.retired-{load(path).key.id.hex()}")
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(path, kept)
+        os.replace(waiting, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyFileError(
+            f"cannot put the key {waiting} into {path}: {error.strerror}",
+            hint="It is in force all the same: mend this and run `ledger rotate-key` "
+            "again.",
+        ) from error
+    return kept
+
+
+def candidates(path: Path) -> Iterator[Signer]:
+    """Yield the keys that may be in force where ``path`` is looked at for one.
+
+    The second is one that :func:`install` was kept from putting in its place.
+    """
+    for place in (path, successor(path)):
+        with contextlib.suppress(KeyFileError):
+            yield load(place)
 
 
 def load(path: Path) -> Signer:

@@ -14,6 +14,7 @@ from carbon_ops.errors import LedgerError
 from carbon_ops.ledger import subtrees as trees
 from carbon_ops.ledger.chain import FORMAT, MAX_RECORD_BYTES, ZERO_HASH, record_hash
 from carbon_ops.ledger.checks import Chain
+from carbon_ops.ledger.failures import KeyNotInForceError
 from carbon_ops.ledger.files import (
     ACTIVE,
     CHECKPOINT,
@@ -38,7 +39,7 @@ from carbon_ops.ledger.note import (
 from carbon_ops.ledger.rotation import KeyHistory
 from carbon_ops.ledger.tail import Anchor, LedgerCorruptError, Tail
 
-_ROTATE = b'"type":"key_rotate"'
+ROTATE = b'"type":"key_rotate"'
 
 
 class Genesis(NamedTuple):
@@ -222,7 +223,7 @@ def _walk(
 
 
 def _rotations(data: bytes) -> list[dict[str, object]]:
-    lines = [line for line in data.split(b"\n") if _ROTATE in line]
+    lines = [line for line in data.split(b"\n") if ROTATE in line]
     found = []
     for line in lines:
         try:
@@ -236,12 +237,13 @@ def _rotations(data: bytes) -> list[dict[str, object]]:
 
 def _refuse_retired(recent: bytes, signer: Signer) -> None:
     """A checkpoint right after a rotation carries the old key's line too."""
-    rotations = _rotations(recent) if _ROTATE in recent else []
+    rotations = _rotations(recent) if ROTATE in recent else []
     if rotations and rotations[-1].get("new_vkey") != signer.vkey:
-        raise LedgerError(
+        raise KeyNotInForceError(
             f"the key {signer.key.short()} was replaced by record "
-            f"{rotations[-1].get('seq')}",
-            hint="Open the ledger with the new key.",
+            f"{rotations[-1].get('seq')}; nothing was written",
+            hint="Open the ledger with the new key, or finish `ledger rotate-key` by "
+            "running it again.",
         )
 
 
@@ -256,7 +258,7 @@ def _retiring(
     starts = sorted(s for s in map(segment_start, directory.names()) if s is not None)
     for name in [*map(segment_name, starts), ACTIVE]:
         data = directory.read(name) or b""
-        if _ROTATE in data:
+        if ROTATE in data:
             rotations += [
                 (record["seq"], record)
                 for record in _rotations(data)
@@ -272,7 +274,7 @@ def _retiring(
     if giver is not None and fault is None and history.in_force(MAX_SIZE) == key:
         return giver
     names = ", ".join(f"{s.name}+{s.id.hex()}" for s in note.signatures)
-    raise LedgerError(
+    raise KeyNotInForceError(
         f"the ledger's checkpoint is signed by {names}, not by {key.short()}",
         hint="Give the key that the ledger was made with, or rotated to.",
     )

@@ -16,12 +16,14 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from carbon_ops.errors import InvalidInputError, LedgerError
 from carbon_ops.ledger.chain import Draft, draft
 from carbon_ops.ledger.failures import (
     CheckpointDelayed,
+    KeyNotInForceError,
     LedgerExistsError,
     LedgerWriteError,
 )
@@ -32,8 +34,12 @@ from carbon_ops.ledger.recovery import Genesis, is_step, read_genesis
 from carbon_ops.ledger.tail import LedgerCorruptError, Receipt
 from carbon_ops.ledger.writer import Recovered, Writer
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
     "CheckpointDelayed",
+    "KeyNotInForceError",
     "Ledger",
     "LedgerCorruptError",
     "LedgerExistsError",
@@ -126,6 +132,7 @@ class Ledger:
         path: str | os.PathLike[str],
         *,
         signer: Signer | None = None,
+        key_file: Path | None = None,
         repair: bool = False,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> Ledger:
@@ -137,7 +144,9 @@ class Ledger:
 
         Args:
             path: Directory of the ledger.
-            signer: Key of the ledger. Default for a signed ledger: the file named by
+            signer: Key of the ledger; once it is rotated, this object refuses to write.
+            key_file: Where the key lies, and the next one after a rotation, which is
+                then taken up. Default for a signed ledger: the file named by
                 CARBON_OPS_LEDGER_KEY or the one in the user's configuration folder.
             repair: Cut also an unsigned ledger at the first damaged record of its
                 active file, whatever follows. (Otherwise only a damaged last line.)
@@ -146,13 +155,14 @@ class Ledger:
         Raises:
             LedgerCorruptError: committed records are missing or changed; nothing is
                 written then.
-            LedgerError: no ledger there, no key, the wrong key, or it cannot be read.
+            KeyNotInForceError: the key is another ledger's, or was replaced.
+            LedgerError: no ledger there, no key, or it cannot be read.
         """
         directory = Directory(os.path.abspath(path))
         try:
             with _told(directory.path):
                 genesis = read_genesis(directory)
-            writer = Writer(directory, genesis, _signer_for(genesis, signer))
+            writer = _writer_for(directory, genesis, signer, key_file)
         except BaseException:
             directory.close()
             raise
@@ -230,6 +240,12 @@ class Ledger:
         return self._writer.recovered
 
     @property
+    def vkey(self) -> str | None:
+        """The public key of the key that signs here; None: the ledger is unsigned."""
+        signer = self._writer.signer
+        return signer.vkey if signer is not None else None
+
+    @property
     def signed(self) -> bool:
         """Whether a key signs checkpoints over the records."""
         return self._writer.signer is not None
@@ -275,10 +291,18 @@ class Ledger:
             self._writer.settle([])
             return self._writer.statement() if self._writer.signer else None
 
-    def rotate_key(self, new: Signer) -> Receipt:
+    def rotate_key(
+        self, new: Signer, install: Callable[[], None] | None = None
+    ) -> Receipt:
         """Hand over to another key: a record and a checkpoint signed by both.
 
-        From then on only ``new`` opens the ledger for writing.
+        From then on only ``new`` opens the ledger for writing. Other writers that are
+        running take it up from their key file, or are refused.
+
+        Args:
+            new: The key; its name is the ledger's.
+            install: Puts ``new`` where writers look for it. Called once the record
+                stands, before another writer gets the lock.
 
         Raises:
             LedgerError: the ledger is unsigned, or ``new`` is the key in force.
@@ -296,7 +320,11 @@ class Ledger:
                 raise LedgerError(f"{new.key.short()} is the key in force already")
             writer.settle([])
             record = rotation_record(self.origin, writer.tail.size, old, new)
-            return writer.settle([draft(record)], also=old, then=new)[0]
+            try:
+                return writer.settle([draft(record)], also=old, then=new)[0]
+            finally:
+                if install is not None and writer.signer is new:
+                    install()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -406,19 +434,22 @@ def _told(path: str) -> Iterator[None]:
         ) from error
 
 
-def _signer_for(genesis: Genesis, signer: Signer | None) -> Signer | None:
+def _writer_for(
+    directory: Directory, genesis: Genesis, signer: Signer | None, key_file: Path | None
+) -> Writer:
     if genesis.vkey is None:
-        if signer is not None:
+        if signer is not None or key_file is not None:
             raise LedgerError(
                 f"the ledger {genesis.origin} was begun without a key",
                 hint="Begin a new ledger with a key; the old one stays as it is.",
             )
-        return None
+        return Writer(directory, genesis, None)
     if signer is None:
         from carbon_ops.ledger.keys import key_path, load
 
-        signer = load(key_path(genesis.origin))
-    return signer
+        key_file = key_file or key_path(genesis.origin)
+        signer = load(key_file)
+    return Writer(directory, genesis, signer, key_file)
 
 
 def _default_origin(path: str) -> str:

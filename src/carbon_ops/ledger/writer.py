@@ -8,8 +8,9 @@ never fewer than before.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from carbon_ops.clock import boottime_ns, monotonic_ns, rfc3339, wall_ns
 from carbon_ops.errors import LedgerError
@@ -17,6 +18,7 @@ from carbon_ops.ledger import subtrees as trees
 from carbon_ops.ledger.chain import FORMAT, Draft, draft
 from carbon_ops.ledger.failures import (
     CheckpointDelayed,
+    KeyNotInForceError,
     LedgerExistsError,
     LedgerWriteError,
     Stopped,
@@ -32,9 +34,12 @@ from carbon_ops.ledger.files import (
 )
 from carbon_ops.ledger.merkle import Frontier
 from carbon_ops.ledger.note import Checkpoint, Signer, sign_note
-from carbon_ops.ledger.recovery import Genesis, load, read_anchor
+from carbon_ops.ledger.recovery import ROTATE, Found, Genesis, load, read_anchor
 from carbon_ops.ledger.tail import LedgerCorruptError, Receipt, Tail
 from carbon_ops.log import log
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEARTBEAT_NS = 3_600_000_000_000  # 1 h: a longer silence shows as one
 
@@ -59,11 +64,16 @@ class Writer:
     """What one process knows of a ledger, and what it does to it."""
 
     def __init__(
-        self, directory: Directory, genesis: Genesis, signer: Signer | None
+        self,
+        directory: Directory,
+        genesis: Genesis,
+        signer: Signer | None,
+        key_file: Path | None = None,
     ) -> None:
         self.directory = directory
         self.genesis = genesis
         self.signer = signer
+        self._key_file = key_file  # where a later key is found; None: nowhere
         self.cut_any = False  # cut an unsigned ledger whatever follows the damage
         self.recovered: Recovered | None = None
         self.stopped = ""  # why nothing more is written
@@ -262,7 +272,7 @@ class Writer:
                 self._known = True
                 return
         before, self._known = self.tail.size, False
-        found = load(self.directory, self.genesis, self.signer)
+        found = self._load()
         self._active = found.active
         if found.tail.size < before:
             raise LedgerCorruptError(
@@ -277,6 +287,21 @@ class Writer:
         if found.torn:
             self._cut(found.torn)
 
+    def _load(self) -> Found:
+        """Read the end of the ledger, with the key that followed ours if there is one."""
+        try:
+            return load(self.directory, self.genesis, self.signer)
+        except KeyNotInForceError:
+            if self._key_file is not None:
+                from carbon_ops.ledger.keys import candidates
+
+                for signer in candidates(self._key_file):
+                    with contextlib.suppress(KeyNotInForceError):
+                        found = load(self.directory, self.genesis, signer)
+                        self.signer = signer
+                        return found
+            raise
+
     def _read_more(self) -> bool:
         """Read what follows our picture of the active file; False if it is not that."""
         tail = self.tail
@@ -287,6 +312,8 @@ class Writer:
         if not data.startswith(tail.data):
             return False
         more = data[len(tail.data) :]
+        if ROTATE in more:
+            return False  # another key may have to sign: read_anchor takes either
         size = tail.size
         if self.signer is not None:
             anchor = read_anchor(self.directory, self.genesis, self.signer)
