@@ -137,6 +137,27 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in anchors(target.read_text()), (page, link)
 
 
+def test_every_cell_about_another_tool_has_its_evidence() -> None:
+    """A file of the tool's own repository, at a commit that cannot change."""
+    page = PAGES["comparison.md"]
+    targets = dict(re.findall(r"^\[([\w-]+)\]: (\S+)$", page, re.MULTILINE))
+    for url in targets.values():
+        assert re.match(r"https://github.com/[\w-]+/\w+/blob/[0-9a-f]{40}/\w", url), url
+    rows = [
+        line.strip("|").split("|")
+        for line in page.partition("\n\n")[2].splitlines()
+        if line.startswith("|") and "][" in line
+    ]
+    assert len(rows) > 5
+    for tool, *cells in rows:
+        for cell in cells:
+            assert re.search(r"\]\[([\w-]+)\]", cell), (tool, cell)
+    used = set(re.findall(r"\]\[([\w-]+)\]", page))
+    assert used == set(targets)
+    for name in re.findall(r"`((?:tests|examples|benchmarks)/[\w/.]+)`", page):
+        assert (ROOT / name).exists(), name
+
+
 def test_pages_left_out_are_tested_where_it_says() -> None:
     for page, test in ELSEWHERE.items():
         assert page in PAGES
