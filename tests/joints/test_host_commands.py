@@ -101,6 +101,15 @@ def test_repeating_stops_at_a_failure_with_its_status(env: dict[str, str]) -> No
     assert len(json.loads(done.stderr)["runs"]) == 1
 
 
+def test_a_summary_that_fits_nowhere_is_shown_on_standard_error(
+    env: dict[str, str],
+) -> None:
+    done = cli(env, "run", "--csv", "-o", "/dev/full", "--", "sh", "-c", "exit 3")
+    assert done.returncode == 3
+    assert "cannot write FILE: No space left on device" in done.stderr
+    assert "\nsh,1,3," in done.stderr
+
+
 # --- top ------------------------------------------------------------------------------
 
 
@@ -233,6 +242,18 @@ def test_monitor_ends_quietly_when_its_reader_has_gone(alone: dict[str, str]) ->
     )
     assert done.stdout.splitlines()[-1] == "141"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("top", "-n", "1", "-i", "0.2"), ("monitor", "-n", "1", "-i", "0.2"), ("doctor",)],
+    ids=lambda argv: argv[0],
+)
+def test_a_closed_standard_output_is_no_reason_to_fail(
+    alone: dict[str, str], argv: tuple[str, ...]
+) -> None:
+    done = cli(alone, *argv, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 # --- calibrate ------------------------------------------------------------------------

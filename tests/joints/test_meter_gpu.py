@@ -331,3 +331,56 @@ told(span.metric)
     assert (gpu["j"], gpu["source"]) == (2.0, "amd_hwmon")
     assert gpu["uncertainty_j"] == pytest.approx(2 * (0.05**2 + 0.3**2) ** 0.5)
     assert metric["gpu"][0]["reason"] == "whole_device"
+
+
+SAID = """
+import contextlib, io
+from carbon_ops.cli.main import cli
+def said(*argv):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        cli.main([*argv, "--socket=/nonexistent/s", "--json"], standalone_mode=False)
+    return out.getvalue()
+"""
+
+
+def test_monitor_shows_each_gpu_and_goes_on_when_its_driver_dies(
+    library: Path, tmp_path: Path
+) -> None:
+    (lines,) = run(
+        library,
+        tmp_path,
+        SAID + """
+shim(device("a", 1_000), device("b", -1))
+lines = said("monitor", "-i", "0.2", "-n", "1")
+shim(device("a", 1_000, error=999), device("b", -1))
+told([json.loads(line) for line in (lines + said("monitor", "-n1", "-i.2")).splitlines()])
+""",
+    )
+    well, ill = (line["gpu"] for line in lines)
+    assert [g["energy_uj"] for g in well] == ["1000000", None]
+    assert [g["power_w"] for g in well] == [250.0, 250.0]
+    assert well[1]["reason"]
+    assert (ill[0]["energy_uj"], bool(ill[0]["reason"])) == (None, True)
+
+
+def test_doctor_names_the_gpus_and_what_they_lack(
+    library: Path, tmp_path: Path
+) -> None:
+    hwmon = tmp_path / "drm" / "card0" / "device" / "hwmon" / "hwmon3"
+    hwmon.mkdir(parents=True)
+    (hwmon.parent.parent / "vendor").write_text("0x1002\n")
+    (hwmon / "energy1_input").write_text("1000000\n")
+    both, less = run(
+        library,
+        tmp_path,
+        SAID + """
+for energy in (5, -1):
+    shim(device("a", 5), device("b", energy))
+    found = json.loads(said("doctor"))["components"]
+    told([one for one in found if one["component"].startswith("gpu")])
+""",
+        DRM_ROOT=str(tmp_path / "drm"),
+    )
+    assert [(g["state"], g["broken"]) for g in both] == [("measured", False)] * 2
+    assert "A100" in both[0]["detail"]
+    assert less[0]["state"] != "measured" or less[0]["why"]

@@ -1,4 +1,4 @@
-"""``carbon-ops run`` under a shell with job control on a real (pseudo) terminal.
+"""``carbon-ops run``, ``top`` and ``monitor`` under a shell with job control on a real (pseudo) terminal.
 
 Commands that are interrupted are never in the middle of a fork: dash loses a signal that
 comes while it starts a child by vfork.
@@ -34,6 +34,8 @@ class Terminal:
                 "TERM": "dumb",
                 "PS1": "",
                 "CARBON_OPS_SOCKET": str(home / "nobody.sock"),
+                "CARBON_OPS_REGION": "DE",
+                "OPS": f"{sys.executable} -m carbon_ops",
                 "RUN": f"{sys.executable} -m carbon_ops run -o {home}/summary",
             }
             os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], env)
@@ -166,3 +168,47 @@ def test_a_background_command_that_reads_is_stopped_like_any_other(
     terminal.expect(r"fg\r\n\$RUN -- cat\r\n")
     terminal.type("a line")
     terminal.expect("a line\r\na line\r\n")
+
+
+def test_top_leaves_the_screen_while_it_is_stopped(terminal: Terminal) -> None:
+    terminal.type("TERM=xterm $OPS top -i 0.2")
+    for _ in range(2):
+        terminal.expect(r"\x1b\[\?1049h")
+        terminal.expect("W host = ")
+        terminal.press("\x1a")
+        terminal.expect(r"\x1b\[\?25h\x1b\[\?1049l")
+        terminal.expect("Stopped")
+        terminal.prompt()
+        terminal.type("stty -a")
+        terminal.expect(" icanon ")
+        terminal.prompt()
+        terminal.type("fg")
+    terminal.expect("W host = ")
+    terminal.press("q")
+    terminal.prompt()
+
+
+def test_top_draws_nothing_on_a_terminal_that_cannot_move(terminal: Terminal) -> None:
+    terminal.type("$OPS top -i 0.2 -n 2; echo st''atus=$?")
+    terminal.expect("W host = ")
+    terminal.expect("W host = ")
+    assert "\x1b[?1049h" not in terminal.seen
+    terminal.expect("status=0")
+
+
+def test_monitor_goes_on_after_it_was_stopped_beyond_its_interval(
+    terminal: Terminal,
+) -> None:
+    line = r"\d\d:\d\d:\d\d +[\d.]+ "
+    terminal.type("$OPS monitor -i 0.2")
+    terminal.expect(line)
+    terminal.press("\x1a")
+    terminal.expect("Stopped")
+    terminal.prompt()
+    terminal.type("sleep 0.5; fg")  # longer than the interval
+    for _ in range(3):
+        terminal.expect(line)
+    terminal.press("\x03")
+    terminal.prompt()
+    terminal.type("echo st''atus=$?")
+    terminal.expect("status=0")

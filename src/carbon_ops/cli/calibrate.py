@@ -14,7 +14,9 @@ from typing import NamedTuple
 import click
 
 from carbon_ops import clock
+from carbon_ops.cli import options
 from carbon_ops.cli.measurement import REASONS, number
+from carbon_ops.cli.output import is_terminal
 from carbon_ops.errors import CarbonOpsError, SourceUnavailableError
 from carbon_ops.meter import baseline
 from carbon_ops.meter.counter import HostCounter
@@ -33,9 +35,9 @@ SLICES = 10
     metavar="SECONDS",
     help="How long to measure.",
 )
-@click.option("--socket", metavar="PATH", help="The governor's socket.")
+@options.socket
 @click.option("--force", is_flag=True, help="Store it although the host was busy.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@options.as_json()
 def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> int:
     """Measure the idle power of this host, for the policy "excluded".
 
@@ -65,7 +67,7 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
         powercap_root=str(config.chosen("powercap_root", None)),
     )
     try:
-        quiet = as_json or not sys.stderr.isatty()
+        quiet = as_json or not is_terminal(sys.stderr)
         slices, source = _measure(counter, seconds, quiet=quiet)
     finally:
         counter.close()
@@ -186,5 +188,5 @@ def _measure(
             mark = end
     finally:
         if not quiet:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            click.echo("\r" + " " * 16 + "\r", err=True, nl=False)
     return slices, source

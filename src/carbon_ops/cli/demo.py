@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carbon_ops.cli import options
 from carbon_ops.cli.demo_attacks import ATTACKS
 from carbon_ops.cli.demo_governor import simulated_governor
 from carbon_ops.cli.demo_work import OPERATIONS
@@ -33,7 +34,7 @@ ORIGIN = "carbon-ops.example/demo"
     metavar="CODE",
     help="Electricity grid whose factors are used, e.g. DE, FRA, US-CA.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@options.as_json()
 def command(region: str, as_json: bool) -> int:
     """Measure real work on a simulated counter, record it, verify it, then attack it.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 import carbon_ops
-from carbon_ops.cli import diagnosis, facts
+from carbon_ops.cli import diagnosis, facts, options
 from carbon_ops.cli.diagnosis import Finding
 
 COLOURS = {
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 
 @click.command("doctor")
-@click.option("--socket", metavar="PATH", help="The governor's socket to ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@options.socket
+@options.as_json()
 @click.option(
     "--strict",
     is_flag=True,

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import click
 
+from carbon_ops.cli import options
 from carbon_ops.errors import InvalidInputError
 
 MAX_LINE = 10_000_000  # characters of one metric
@@ -28,11 +29,10 @@ exit status:
   reason is shown); 2 for wrong usage or input that cannot be used.""",
 )
 @click.argument("metrics", type=click.File("r"), required=False)
-@click.option("--energy-wh", type=float, help="Energy of the span, in watt-hours.")
+@options.energy_wh(required=False)
 @click.option("--energy-j", type=float, help="The same in joules, instead.")
-@click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
-@click.option("--start", help="RFC 3339 time with its offset, or epoch seconds.")
-@click.option("--end", help="The same, not before --start.")
+@options.energy_u_wh
+@options.span()
 @click.option(
     "--region",
     help="Country, state or cloud region: DE, US-CA, aws:...  [default: the settings']",
@@ -66,7 +66,7 @@ exit status:
 )
 @click.option("--budget", is_flag=True, help="Show the uncertainty budget.")
 @click.option("--validate", is_flag=True, help="Check the interval by Monte Carlo.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per estimate.")
+@options.as_json("One JSON object per estimate.")
 def command(
     metrics: IO[str] | None,
     energy_wh: float | None,
@@ -258,4 +258,11 @@ def _shown(record: dict[str, Any]) -> str:
         f"interval  {record['coverage']:.4g}, {record['method'] or 'none'}"
         f" ({record['method_detail'] or record['reason']})"
     )
+    checked = record[record["signal"]]["validation"]
+    if checked is not None:
+        lines.append(
+            f"validated {'yes' if checked['valid'] else 'NO'}: Monte Carlo's ends differ "
+            f"by {checked['d_low']:.2g} and {checked['d_high']:.2g} g, tolerance "
+            f"{checked['delta']:.2g} g"
+        )
     return "\n".join([*lines, *(f"warning: {text}" for text in record["warnings"])])

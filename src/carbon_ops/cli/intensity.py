@@ -10,6 +10,8 @@ from typing import Any, cast
 import click
 
 from carbon_ops import clock
+from carbon_ops.cli import options
+from carbon_ops.cli.output import is_terminal
 from carbon_ops.data.tables import load
 from carbon_ops.errors import ProviderError
 from carbon_ops.intensity.base import (
@@ -57,7 +59,7 @@ exit status:
     "--forecast", type=click.IntRange(1, MOST_HOURS), help="Hours after now to show."
 )
 @click.option("--offline", is_flag=True, help="Only what the cache holds.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json()
 def command(
     region: str | None,
     list_all: bool,
@@ -172,7 +174,7 @@ def _show(series: Series, now: int) -> None:
         f"{first.zone}  {first.provider}  {series.signal}, g{first.gas}/kWh, "
         f"{first.factor_basis}, {first.accounting}; +- {first.cv:.0%} (k=1); times UTC"
     )
-    for line in chart(hourly(series.intervals), now, bars=sys.stdout.isatty()):
+    for line in chart(hourly(series.intervals), now, bars=is_terminal(sys.stdout)):
         click.echo(line)
 
 

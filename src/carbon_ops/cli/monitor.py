@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from carbon_ops import clock
-from carbon_ops.cli import recording
+from carbon_ops.cli import options, recording
 from carbon_ops.cli.output import put
 
 HEAD = (
@@ -23,25 +23,10 @@ KEPT = 1_000  # records that wait for a ledger that cannot be written now
 
 
 @click.command("monitor")
-@click.option(
-    "-i",
-    "--interval",
-    type=click.FloatRange(0.2, 86_400),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Length of one interval.",
-)
-@click.option(
-    "-n",
-    "--count",
-    type=click.IntRange(1),
-    metavar="N",
-    help="End after N intervals. Default: go on.",
-)
+@options.intervals(0.2, 86_400, 10.0, "go on")
 @click.option("--ledger", metavar="DIR", help="Append each interval to this ledger.")
-@click.option("--socket", metavar="PATH", help="The governor's socket.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead.")
+@options.socket
+@options.as_json("One JSON object a line instead.")
 def command(
     interval: float,
     count: int | None,
@@ -148,7 +133,7 @@ def _told_to_end() -> Iterator[set[signal.Signals]]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) != signal.SIG_IGN  # nohup
     }
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends | {signal.SIGCONT})
     try:
         yield ends
     finally:
@@ -158,6 +143,15 @@ def _told_to_end() -> Iterator[set[signal.Signals]]:
 
 
 def _wait(ends: set[signal.Signals], until_ns: int) -> bool:
-    """Wait until ``until_ns``; return whether a signal came that ends this."""
-    left = max(0, until_ns - clock.monotonic_ns())
-    return signal.sigtimedwait(ends, left / 1e9) is not None
+    """Wait until ``until_ns``; return whether a signal came that ends this.
+
+    SIGCONT is waited for as well: without it a wait that was stopped beyond its time
+    returns a number that is no signal (CPython, signal.sigtimedwait after EINTR).
+    """
+    while True:
+        left = max(0, until_ns - clock.monotonic_ns())
+        info = signal.sigtimedwait(ends | {signal.SIGCONT}, left / 1e9)
+        if info is None:
+            return False
+        if info.si_signo in ends:
+            return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import IO
 
 READER_GONE = 141  # 128 + SIGPIPE, as a shell shows it
 
@@ -23,6 +24,11 @@ def put(text: str) -> None:
     except BrokenPipeError:
         give_up()
         raise SystemExit(READER_GONE) from None
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Return whether people read ``stream`` as it comes, on a terminal that moves."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def give_up() -> None:

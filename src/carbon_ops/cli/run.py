@@ -226,8 +226,8 @@ def _notes(ended: Ended, done: int, wanted: int) -> list[str]:
     notes = []
     if ended.left_running:
         notes.append(
-            f"{ended.left_running} processes were still running; "
-            "counted is what they had used when the command ended"
+            f"processes still running: {ended.left_running}; counted is what they had "
+            "used when the command ended"
         )
     if done < wanted and wanted > 1:
         notes.append(f"stopped by exit status {ended.status} after {done} runs")
@@ -302,5 +302,7 @@ def _say(text: str, output: int | None) -> None:
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except OSError:
+        except OSError as error:
+            if output is not None:  # better seen on standard error than nowhere
+                _say(f"carbon-ops: cannot write FILE: {error.strerror}\n{text}", None)
             return

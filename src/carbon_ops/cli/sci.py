@@ -6,6 +6,8 @@ import json
 
 import click
 
+from carbon_ops.cli import options
+
 
 @click.command(
     "sci",
@@ -19,8 +21,8 @@ exit status:
   0 when there is a score; 1 when there is none (its reason is shown); 2 for wrong
   usage.""",
 )
-@click.option("--energy-wh", type=float, required=True, help="Energy, in watt-hours.")
-@click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
+@options.energy_wh(required=True)
+@options.energy_u_wh
 @click.option("--units", type=float, required=True, help="Functional units served.")
 @click.option(
     "--per", "unit", required=True, help="What one is: request, token, epoch."
@@ -48,12 +50,8 @@ exit status:
     show_default=True,
     help="Which intensity.",
 )
-@click.option(
-    "--start",
-    help="RFC 3339 time or epoch seconds.  [default: --reserved-s before end]",
-)
-@click.option("--end", help="The same, not before --start.  [default: now]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.span("  [default: --reserved-s before end]", "  [default: now]")
+@options.as_json()
 def command(
     energy_wh: float,
     energy_u_wh: float | None,

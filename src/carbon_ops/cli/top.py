@@ -15,15 +15,15 @@ from types import FrameType
 import click
 
 from carbon_ops import clock
-from carbon_ops.cli import ranking
+from carbon_ops.cli import options, ranking
 from carbon_ops.cli.measurement import SOURCES
-from carbon_ops.cli.output import put
+from carbon_ops.cli.output import is_terminal, put
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.everyone import Everyone
 
 MIN_INTERVAL_S = 0.2  # two samples of the governor
-_ENTER = "\x1b[?1049h\x1b[?25l"  # alternate screen, no cursor
-_LEAVE = "\x1b[?25h\x1b[?1049l"
+_ENTER = b"\x1b[?1049h\x1b[?25l"  # alternate screen, no cursor
+_LEAVE = b"\x1b[?25h\x1b[?1049l"
 
 
 @click.command("top")
@@ -34,26 +34,13 @@ _LEAVE = "\x1b[?25h\x1b[?1049l"
     show_default=True,
     help="What a row is.",
 )
-@click.option(
-    "-i",
-    "--interval",
-    type=click.FloatRange(MIN_INTERVAL_S, 3600),
-    default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between two looks.",
-)
-@click.option(
-    "-n",
-    "--count",
-    type=click.IntRange(1),
-    metavar="N",
-    help="End after N looks. Default: go on, or 1 when the output is no terminal.",
+@options.intervals(
+    MIN_INTERVAL_S, 3600, 2.0, "go on, or 1 when the output is no terminal"
 )
 @click.option("--rows", type=click.IntRange(1, 1000), metavar="N", help="Most rows.")
 @click.option("--region", metavar="CODE", help="Electricity grid, for grams per hour.")
-@click.option("--socket", metavar="PATH", help="The governor's socket.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each look.")
+@options.socket
+@options.as_json("One JSON object for each look.")
 def command(
     by: str,
     interval: float,
@@ -93,8 +80,8 @@ def command(
         str(config.chosen("socket", socket)),
         powercap_root=str(config.chosen("powercap_root", None)),
     )
-    live = sys.stdout.isatty() and not as_json
-    if count is None and not sys.stdout.isatty():
+    live = is_terminal(sys.stdout) and not as_json
+    if count is None and (sys.stdout is None or not sys.stdout.isatty()):
         count = 1
     view = View(counter, factor, by)
     with contextlib.ExitStack() as stack:
@@ -176,7 +163,7 @@ def _factor(region: str | None) -> float | None:
 
 
 def _show(table: ranking.Table, by: str, width: int, *, live: bool) -> None:
-    encoding = (sys.stdout.encoding or "ascii").lower()
+    encoding = str(getattr(sys.stdout, "encoding", None)).lower()
     source = SOURCES.get(table.source, table.source)
     head = [
         f"carbon-ops top  {clock.rfc3339(clock.wall_ns())[:19]}Z  "
@@ -216,18 +203,34 @@ def _screen() -> Iterator[int | None]:
         del frame
         raise SystemExit(128 + number)
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        """Ctrl-Z: the shell gets its terminal as it was; after ``fg`` it is ours."""
+        del frame
+        give()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # stops here
+        signal.signal(number, stop)
+        take()
+
+    def take() -> None:
+        os.write(out, _ENTER)
+        if keys is not None:
+            tty.setcbreak(keys)
+
+    def give() -> None:
+        if keys is not None and before is not None:
+            termios.tcsetattr(keys, termios.TCSADRAIN, before)
+        os.write(out, _LEAVE)
+
+    out = sys.stdout.fileno()
     keys = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
     before = None if keys is None else termios.tcgetattr(keys)
     old = {n: signal.signal(n, end) for n in (signal.SIGTERM, signal.SIGHUP)}
-    sys.stdout.write(_ENTER)
+    old[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, stop)
     try:
-        if keys is not None:
-            tty.setcbreak(keys)
+        take()
         yield keys
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-        if keys is not None and before is not None:
-            termios.tcsetattr(keys, termios.TCSADRAIN, before)
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
+        give()

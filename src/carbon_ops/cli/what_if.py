@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from carbon_ops.cli import options
+
 
 @click.command(
     "what-if",
@@ -19,13 +21,10 @@ exit status:
   0 fine; 2 for an unknown region or wrong usage.""",
 )
 @click.argument("regions", nargs=-1, required=True)
-@click.option("--energy-wh", type=float, required=True, help="Energy, in watt-hours.")
-@click.option("--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh.")
-@click.option(
-    "--start", help="RFC 3339 time or epoch seconds.  [default: a day before]"
-)
-@click.option("--end", help="The same, not before --start.  [default: now]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.energy_wh(required=True)
+@options.energy_u_wh
+@options.span("  [default: a day before]", "  [default: now]")
+@options.as_json()
 def command(
     regions: tuple[str, ...],
     energy_wh: float,
