@@ -8,9 +8,10 @@ Sources: ``sd_listen_fds(3)``, ``sd_notify(3)``, ``unix(7)``, ``capset(2)``, ``p
 
 from __future__ import annotations
 
+import _socket  # its front, with selectors, would be a tenth of the memory
 import os
-import socket
 import stat
+from contextlib import closing
 from sys import byteorder
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class AccessError(CarbonOpsError):
 class Listener(NamedTuple):
     """A listening socket and how to take it away again."""
 
-    socket: socket.socket
+    socket: _socket.socket
     path: str
     inode: tuple[int, int] | None  # None: the service manager's, not ours to remove
 
@@ -60,7 +61,7 @@ def listen(path: str, group: str | None) -> Listener:
         return handed
     gid = group_id(group)
     _make_room(path)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     made = None
     try:
         # Nobody but the owner may connect until the group is set.
@@ -129,7 +130,7 @@ def _make_room(path: str) -> None:
             f"{path} exists and is not a socket; it was left alone",
             hint="Move it away or choose another place with --socket.",
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as probe:
         probe.settimeout(_PROBE_TIMEOUT_S)
         try:
             probe.connect(path)
@@ -172,11 +173,11 @@ def _from_manager() -> Listener | None:
             hint="Give the socket unit exactly one ListenStream=.",
         )
     os.set_inheritable(_LISTEN_FDS_START, False)
-    server = socket.socket(fileno=_LISTEN_FDS_START)
+    server = _socket.socket(fileno=_LISTEN_FDS_START)
     if (
-        server.family != socket.AF_UNIX
-        or server.type != socket.SOCK_STREAM
-        or not server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        server.family != _socket.AF_UNIX
+        or server.type != _socket.SOCK_STREAM
+        or not server.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN)
     ):
         server.close()
         raise AccessError(
@@ -205,7 +206,7 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as channel:
         channel.setblocking(False)
         try:
             channel.sendto(state.encode(), address)
@@ -226,13 +227,13 @@ def watchdog_interval_ns() -> int | None:
 # --- peers --------------------------------------------------------------------------
 
 
-def peer_uid(connection: socket.socket, overflow: int | None) -> int | None:
+def peer_uid(connection: _socket.socket, overflow: int | None) -> int | None:
     """Return the user at the other end; None if this namespace cannot name them.
 
     A user without a mapping here shows as the overflow uid, which then stands for
     many different users: ``user_namespaces(7)``.
     """
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    raw = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     uid = int.from_bytes(raw[4:8], byteorder)
     return None if uid == overflow else uid
 

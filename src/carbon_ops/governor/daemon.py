@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
+from _socket import socketpair  # see access.py
 from time import sleep
 
 from carbon_ops.errors import CarbonOpsError, SourceUnavailableError
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: Options) -> int:
-    wakeup, wakeup_writer = socket.socketpair()
+    wakeup, wakeup_writer = socketpair()
     for end in (wakeup, wakeup_writer):
         end.setblocking(False)
     stopping: list[int] = []

@@ -27,7 +27,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Sequence
 from itertools import chain
 from struct import Struct
@@ -56,7 +55,7 @@ _NEWEST, _CLOSED, _TIME_NS, _LAYOUT = 24, 32, 40, 48
 _TEXT = Struct("<2I")
 _FIXED = Struct("<QQQQqQQQ")
 _ZONE = Struct("<QQIIII?7x")
-_CRC = Struct("<I4x")
+_CRC_BYTES = 8  # four of them the CRC
 _MAX_BYTES = 64 << 20
 _PAGE = 4_096
 _TRIES = 20  # a writer needs microseconds for a slot; twenty looks outlast it
@@ -70,23 +69,27 @@ class LostError(Exception):
 # --- one slot -----------------------------------------------------------------------
 
 
-def pack_sample(sample: Sample) -> bytes:
+def slot_of(zones: int) -> Struct:
+    """Return the layout of a slot for so many zones, without its check sum."""
+    return Struct(_FIXED.format + _ZONE.format[1:] * zones)
+
+
+def pack_sample(sample: Sample, slot: Struct) -> bytes:
     """Return ``sample`` as the bytes of one slot."""
-    layout = _FIXED.format + _ZONE.format[1:] * len(sample.totals)
-    body = struct.pack(layout, *sample[:8], *chain.from_iterable(sample.totals))
-    return body + _CRC.pack(crc32(body))
+    body = slot.pack(*sample[:8], *chain.from_iterable(sample.totals))
+    return body + crc32(body).to_bytes(_CRC_BYTES, "little")
 
 
 def unpack_sample(slot: bytes) -> Sample | None:
     """Return the sample in ``slot``, or None if it was being written."""
-    end = len(slot) - 8
+    end = len(slot) - _CRC_BYTES
     if crc32(slot[:end]) != int.from_bytes(slot[end : end + 4], "little"):
         return None
     return _unpack(slot)
 
 
 def _unpack(slot: bytes) -> Sample:
-    parts = _ZONE.iter_unpack(slot[_FIXED.size : -_CRC.size])
+    parts = _ZONE.iter_unpack(slot[_FIXED.size : -_CRC_BYTES])
     zones = tuple(map(ZoneTotals._make, parts))
     return Sample._make((*_FIXED.unpack_from(slot), zones))
 
@@ -104,7 +107,8 @@ class RingWriter(Sequence[Sample]):
     def __init__(self, layout: Layout, slots: int = SLOTS) -> None:
         text = pack_layout(layout)
         head = -(-(_LAYOUT + 8 + len(text)) // _PAGE) * _PAGE
-        self._slot = _FIXED.size + _ZONE.size * len(layout.zones) + _CRC.size
+        self._body = slot_of(len(layout.zones))
+        self._slot = self._body.size + _CRC_BYTES
         self._slots, self._head = slots, head
         self.size = -(-(head + slots * self._slot) // _PAGE) * _PAGE
         self.fd, self._map = _sealed(self.size)
@@ -119,7 +123,7 @@ class RingWriter(Sequence[Sample]):
     def write(self, sample: Sample) -> None:
         """Put ``sample``, the next in sequence, where the oldest one was."""
         at = self._head + sample.sequence % self._slots * self._slot
-        self._map[at : at + self._slot] = pack_sample(sample)
+        self._map[at : at + self._slot] = pack_sample(sample, self._body)
         self._newest = sample.sequence
         _U64.pack_into(self._map, _NEWEST, sample.sequence)
 
@@ -200,7 +204,7 @@ class RingReader:
         length, check = _TEXT.unpack_from(self._map, _LAYOUT)
         if (
             magic != MAGIC
-            or slot != _FIXED.size + _ZONE.size * zones + _CRC.size
+            or slot != _FIXED.size + _ZONE.size * zones + _CRC_BYTES
             or not 0 < slots <= size
             or head + slot * slots > size
             or _LAYOUT + 8 + length > head

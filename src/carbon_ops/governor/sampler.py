@@ -76,10 +76,11 @@ class Sampler:
 
     def take(self) -> Sample:
         """Read all zones now, keep the sample and return it."""
-        reads = [self._read()]
-        while reads[-1][0] >= _SLOW_READ_NS and len(reads) < _READS:
-            reads.append(self._read())
-        read_ns, start, boottime, ticks, busy, wall = min(reads)
+        read, tries = self._read(), 1
+        while read[0] >= _SLOW_READ_NS and tries < _READS:
+            again, tries = self._read(), tries + 1
+            read = min(read, again)
+        read_ns, start, boottime, ticks, busy, wall = read
         self.schedule.taken(start)
         self._sequence += 1
         sample = Sample(

@@ -7,7 +7,7 @@ one that asks too much is made to wait, one that is too slow is let go.
 
 from __future__ import annotations
 
-import socket
+import _socket
 import sys
 from array import array
 from bisect import bisect_right
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_CLIENTS = 256
 MAX_CLIENTS_PER_USER = 64
 MAX_ACCEPTS = 64  # in one turn of the loop
+MAX_EVENTS = 64  # the default makes room for a thousand at every wake-up
 IDLE_NS = 60_000_000_000  # between two requests
 MESSAGE_NS = 5_000_000_000  # for the rest of a request, or to take a reply
 PERIOD_NS = 100_000_000
@@ -47,7 +48,9 @@ class Client:
 
     __slots__ = ("active_ns", "blocked", "inbox", "mapped", "outbox", "socket", "uid")
 
-    def __init__(self, connection: socket.socket, uid: int | None, now_ns: int) -> None:
+    def __init__(
+        self, connection: _socket.socket, uid: int | None, now_ns: int
+    ) -> None:
         self.socket = connection
         self.uid = uid
         self.active_ns = now_ns  # a request began or ended, or part of a reply went out
@@ -65,7 +68,7 @@ class Server:
         listener: Listener,
         sampler: Sampler,
         *,
-        wakeup: socket.socket,
+        wakeup: _socket.socket,
         stopping: Sequence[int],
         watchdog_ns: int | None = None,
     ) -> None:
@@ -113,7 +116,7 @@ class Server:
                 rest = self._period_ns + PERIOD_NS - now
                 sleep(max(0, min(rest, due - now, THROTTLED_NS)) / 1e9)
                 continue
-            events = self._epoll.poll((due - now) / 1e9)
+            events = self._epoll.poll((due - now) / 1e9, MAX_EVENTS)
             start = now = monotonic_ns()
             for number, mask in events:
                 if now >= due or now - start >= SERVICE_NS:
@@ -178,13 +181,14 @@ class Server:
     def _accept(self, now_ns: int) -> None:
         for _ in range(MAX_ACCEPTS):
             try:
-                connection, _ = self._listener.accept()
+                number, _ = self._listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # out of descriptors or memory: make room, and wait
                 self._drop(*quietest(self._clients.values()))
                 self._spent_ns += SERVICE_NS  # else the loop would spin on it
                 return
+            connection = _socket.socket(fileno=number)
             connection.setblocking(False)
             uid = peer_uid(connection, self._overflow)
             clients = list(self._clients.values())
@@ -204,7 +208,7 @@ class Server:
 
     def _receive(self, client: Client, now_ns: int) -> None:
         """Take at most one request off the socket, so that clients come in turn."""
-        data = client.socket.recv(protocol.MAX_REQUEST_BYTES, socket.MSG_PEEK)
+        data = client.socket.recv(protocol.MAX_REQUEST_BYTES, _socket.MSG_PEEK)
         end = data.find(b"\n") + 1
         data = client.socket.recv(end or len(data))
         if not data:
@@ -229,7 +233,7 @@ class Server:
         """Send what is left of the reply; listen again only when it is all gone."""
         waiting = client.outbox
         try:
-            sent = client.socket.send(waiting, socket.MSG_NOSIGNAL)
+            sent = client.socket.send(waiting, _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             sent = 0
         if sent:
@@ -319,7 +323,7 @@ class Server:
         )
         rights = array("i", [ring.fd])
         client.socket.sendmsg(
-            [reply[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            [reply[:1]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
         )
         client.mapped = True
         return reply[1:]

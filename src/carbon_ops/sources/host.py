@@ -7,8 +7,11 @@ import os
 _NS_PER_S = 1_000_000_000
 
 
-def busy_jiffies(first_line: bytes) -> int:
-    """Return user+nice+system+irq+softirq of the ``cpu`` line of ``/proc/stat``.
+_BYTES = 256  # ten numbers of up to twenty digits; the whole text is not needed
+
+
+def busy_jiffies(text: bytes) -> int:
+    """Return user+nice+system+irq+softirq of ``/proc/stat``, whose first line has them.
 
     ``idle`` and ``iowait`` are not work, ``steal`` was not this machine's, and ``guest``
     is already in ``user`` (Linux ``Documentation/filesystems/proc.rst``).
@@ -20,11 +23,11 @@ def busy_jiffies(first_line: bytes) -> int:
     55
     """
     try:
-        cpu, user, nice, system, _, _, irq, softirq, *_ = first_line.split()
+        cpu, user, nice, system, _, _, irq, softirq, _ = text.split(None, 8)
     except ValueError:
         cpu = b""
     if cpu != b"cpu":
-        raise ValueError(f"not the cpu line of /proc/stat: {first_line[:40]!r}")
+        raise ValueError(f"not the cpu line of /proc/stat: {text[:40]!r}")
     return int(user) + int(nice) + int(system) + int(irq) + int(softirq)
 
 
@@ -44,8 +47,8 @@ class HostClock:
         Raises:
             OSError: ``/proc/stat`` cannot be read.
         """
-        line = os.pread(self._fd, 512, 0).split(b"\n", 1)[0]
-        self._last = max(self._last, busy_jiffies(line) * self._ns)
+        busy = busy_jiffies(os.pread(self._fd, _BYTES, 0)) * self._ns
+        self._last = max(self._last, busy)
         return self._last
 
     def close(self) -> None:

@@ -61,11 +61,6 @@ class PowercapSource:
         raws = ordered([raw for raw, _ in found.values()])
         zones = tree(raws)
         self._units = [raw.unit for raw in raws]
-        self._tops = [
-            ticks * unit.numerator // unit.denominator
-            for unit in self._units
-            for ticks in (unit.wrap_ticks - 1,)
-        ]
         self._paths = [
             os.path.join(found[f"{raw.control}/{raw.id}"][1], "energy_uj")
             for raw in raws
@@ -81,7 +76,11 @@ class PowercapSource:
                     denied = exc if zone.counted and denied is None else denied
             self._require_counted(zones, denied)
             # Whether a whole number ends in a newline here; then one without is torn.
-            self._ends = [self._text(fd).endswith(b"\n") for fd in self._fds]
+            ends = [self._text(fd)[-1:] == b"\n" for fd in self._fds]
+            tops = [
+                u.numerator * (u.wrap_ticks - 1) // u.denominator for u in self._units
+            ]
+            self._files = list(zip(self._fds, ends, tops, self._units, strict=True))
             twins = self._twins(raws, sleep)
         except BaseException:
             self.close()
@@ -116,18 +115,19 @@ class PowercapSource:
 
     def read(self) -> tuple[int | None, ...]:
         """Return the ticks of every zone; ``None`` where a read failed or was torn."""
-        return tuple([self._ticks(index) for index in range(len(self._fds))])
+        return tuple(map(self._ticks, self._files))
 
-    def _ticks(self, index: int) -> int | None:
+    def _ticks(self, file: tuple[int, bool, int, Unit]) -> int | None:
+        fd, end, top_uj, unit = file
         try:
-            text = os.pread(self._fds[index], _ENERGY_BYTES, 0)
+            text = os.pread(fd, _ENERGY_BYTES, 0)
         except OSError:
             text = b""
         digits = text.strip()
-        if digits.isdigit() and (text[-1:] == b"\n" or not self._ends[index]):
+        if digits.isdigit() and (text[-1:] == b"\n" or not end):
             energy_uj = int(digits)
-            if energy_uj <= self._tops[index]:  # else no value this counter can show
-                return ticks_of(energy_uj, self._units[index])
+            if energy_uj <= top_uj:  # else no value this counter can show
+                return ticks_of(energy_uj, unit)
         self._failed = True
         return None
 
@@ -161,8 +161,9 @@ class PowercapSource:
 
     def _at_rest(self, one: int, other: int) -> tuple[int, int] | None:
         """Return two readings between which no update fell, None if that fails."""
+        order = [self._files[index] for index in (one, other, one)]
         for _ in range(_TRIES):
-            before, b, after = self._ticks(one), self._ticks(other), self._ticks(one)
+            before, b, after = map(self._ticks, order)
             if before is not None and b is not None and before == after:
                 return before, b
         return None
