@@ -1,0 +1,1 @@
+"""The parts of aliasing_demo.py: readers, simulated counters, the picture."""
