@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from carbon_ops.ledger.commitment import commit
 from carbon_ops.ledger.store import Ledger
 from carbon_ops.testing.ledgers import record
 
@@ -124,6 +125,57 @@ def test_a_proof_stands_alone(shop: tuple[Path, str]) -> None:
         assert done.returncode == 1, done.stdout
         assert "Traceback" not in done.stderr
     assert run("check-proof", file, home=home).returncode == 2
+
+
+def test_a_private_value_is_disclosed_with_its_proof(shop: tuple[Path, str]) -> None:
+    home, vkey = shop
+    digest, opening = commit("info.user", "Zoë")
+    key = next((home / "config/carbon-ops/keys").iterdir())
+    with Ledger.open(home / "ledger", key_file=key) as ledger:
+        seq = ledger.append({"type": "note", "info": {"user": digest}}).seq
+    proof, opened = home / "p", home / "opening.json"
+    assert run("prove", home / "ledger", seq, "-o", proof, home=home).returncode == 0
+
+    def check(text: str) -> subprocess.CompletedProcess[str]:
+        opened.write_text(text, encoding="utf-8")
+        arguments = ("check-proof", proof, "--vkey", vkey, "--opening", opened)
+        return run(*arguments, "--json", home=home)
+
+    good = opening._asdict()
+    done = check(json.dumps(good))
+    assert (done.returncode, json.loads(done.stdout)["opened"]) == (0, [good])
+    for change in (
+        {"value": "Zoe"},
+        {"value": float("nan")},
+        {"salt": "00" * 32},
+        {"salt": opening.salt[:30]},
+        {"path": "info"},
+        {"path": "info.user.name"},
+    ):
+        done = check(json.dumps(good | change))
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["code"]) == (1, "E_COMMIT"), change
+        assert (found["record"], found["opened"]) == (None, [])
+    for text in ("", "[]", "{}", "[" * 9000, json.dumps(good | {"more": 1}), "7"):
+        done = check(text)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    done = run(
+        "check-proof", proof, "--vkey", vkey, "--opening", home / "none", home=home
+    )
+    assert done.returncode == 2
+
+
+def test_tiles_are_a_folder(shop: tuple[Path, str]) -> None:
+    home, _ = shop
+    done = run("export", home / "ledger", home / "o.tiles", home=home)
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"301 records written to {home}/o.tiles\n",
+    )
+    assert (home / "o.tiles/tile/1/000.p/1").stat().st_size == 32
+    assert run("export", home / "ledger", home / "o.tiles", home=home).returncode == 2
+    done = run("export", home / "ledger", home / "x.tiles", "--type", "note", home=home)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
 
 
 def test_what_is_not_covered_cannot_be_proven(shop: tuple[Path, str]) -> None:

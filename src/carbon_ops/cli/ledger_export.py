@@ -16,25 +16,32 @@ from carbon_ops.ledger import tables
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv", "parquet"]),
-    help="Default: by the name of OUTPUT.",
+    type=click.Choice(["jsonl", "csv", "parquet", "tiles"]),
+    help="Default: by the ending of OUTPUT's name.",
 )
 @click.option("--type", "kind", help="Only records of this type (csv, parquet).")
 def export(ledger: str, output: Path, form: str | None, kind: str | None) -> None:
-    """Write LEDGER's records to one new file OUTPUT.
+    """Write LEDGER's records to a new file OUTPUT, or tiles to a new folder.
 
     jsonl is the records as they are; with OUTPUT.checkpoint beside it, it verifies like
     the ledger itself. csv and parquet are tables for reading: one column per member,
     nested names joined by dots, lists as JSON text. They prove nothing. parquet needs
-    pyarrow or duckdb. Verify first: export takes the lines as they are.
+    pyarrow or duckdb. tiles is a folder with the checkpoint, the records it covers and
+    the hash tree over them, as clients of transparency logs read it (c2sp.org/tlog-tiles).
+    Verify first: the others take the lines as they are.
 
     \b
-    Exit status: 0 written, 2 wrong usage, or a line that is no record.
+    Exit status: 0 written, 2 wrong usage, a line that is no record, or (tiles) records
+    that are not those signed.
     """
     form = form or output.suffix.lstrip(".").lower()
     writers = {"csv": tables.to_csv, "parquet": tables.to_parquet}
     if form == "jsonl" and kind is None:
         count = tables.to_jsonl(ledger, output)
+    elif form == "tiles" and kind is None:
+        from carbon_ops.ledger.tiles import to_tiles
+
+        count = to_tiles(ledger, output)
     elif form in writers:
         count = writers[form](ledger, output, kind)
     else:

@@ -16,6 +16,7 @@ from carbon_ops.cli.ledger_verify import (
     trusted_keys,
 )
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.ledger.commitment import opens, read_opening
 from carbon_ops.ledger.note import VerifierKey
 from carbon_ops.ledger.proofs import MAX_PROOF_BYTES
 from carbon_ops.ledger.verify import verify_ledger
@@ -61,10 +62,18 @@ def prove(ledger: str, seq: int, output: str | None) -> None:
 
 @click.command("check-proof")
 @click.argument("proof", type=click.File("rb"))
+@click.option(
+    "--opening",
+    "openings",
+    multiple=True,
+    type=click.File("rb"),
+    help="Path, salt and value (JSON) of a value that the record only commits to.",
+)
 @trusted_keys
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check_proof(
     proof: BinaryIO,
+    openings: tuple[BinaryIO, ...],
     vkey: tuple[str, ...],
     vkey_file: tuple[str, ...],
     origin: str | None,
@@ -74,6 +83,8 @@ def check_proof(
 
     It holds if the record, along its path, leads to a root that a trusted key signed.
     That the record is true, and that its ledger was not made twice, it cannot say.
+    Where the record holds a commitment in place of a private value, whoever was given
+    its opening sees with --opening that the value is the one committed to.
 
     \b
     Exit status: 0 it holds, 1 it does not, 2 wrong usage.
@@ -87,8 +98,16 @@ def check_proof(
             hint="Give the ledger's public key with --vkey or --vkey-file.",
         )
     report = proofs.check_proof(proof.read(MAX_PROOF_BYTES + 1), keys, origin)
+    opened = [read_opening(file.read(MAX_PROOF_BYTES)) for file in openings]
+    if report.holds:
+        record = json.loads(report.record)
+        closed = next((o for o in opened if not opens(record, o)), None)
+        if closed is not None:
+            why = f"the record does not commit to this value at {closed.path!r:.80}"
+            report = report._replace(holds=False, code="E_COMMIT", detail=why)
     if as_json:
         fields = report.to_dict()
+        fields["opened"] = [o._asdict() for o in opened] if report.holds else []
         click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
     elif report.holds:
         click.echo(
@@ -96,6 +115,9 @@ def check_proof(
             f"signed by {report.signer}",
             err=True,
         )
+        for opening in opened:
+            value = json.dumps(opening.value, ensure_ascii=False)
+            click.echo(f"OPENED {opening.path} = {value}", err=True)
         click.echo(report.record)
     else:
         click.echo(f"DOES NOT HOLD {report.code}  {report.detail}")

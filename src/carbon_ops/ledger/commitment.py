@@ -7,6 +7,7 @@ of it is deleted, nobody finds the value by trying, because the salt is gone wit
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from hashlib import sha256
@@ -18,6 +19,23 @@ from carbon_ops.ledger.canonical import dumps
 PREFIX = b"carbon-ops/commit/v1\n"
 SALT_BYTES = 32
 MIN_SALT_BYTES = 16  # shorter ones can be tried out together with likely values
+
+
+def read_opening(data: bytes) -> Opening:
+    """Read an opening from its file: a JSON object of ``path``, ``salt`` and ``value``.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        found = json.loads(data)
+        opening = Opening(found["path"], found["salt"], found["value"])
+        sound = len(found) == 3 and type(opening.path) is type(opening.salt) is str
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InvalidInputError(f"this is no opening: {error}") from None
+    if not sound:
+        raise InvalidInputError("an opening holds path, salt and value, and no more")
+    return opening
 
 
 class Opening(NamedTuple):

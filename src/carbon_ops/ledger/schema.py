@@ -85,7 +85,12 @@ class IntensityInterval(TypedDict):
     flag: str | None
 
 
-class IntensityOf(TypedDict):
+class LeftOut(TypedDict):
+    count: int
+    sha256: str
+
+
+class _Intensity(TypedDict):
     g_per_kwh: float
     u: float
     signal: str
@@ -101,6 +106,10 @@ class IntensityOf(TypedDict):
     is_estimated: bool
     default: bool
     intervals: list[IntensityInterval]
+
+
+class IntensityOf(_Intensity, total=False):
+    intervals_left_out: LeftOut  # where they did not fit into the record
 
 
 class FigureOf(TypedDict):
