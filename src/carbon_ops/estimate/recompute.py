@@ -2,8 +2,9 @@
 
 Inputs, seed, intervals and the shipped tables' hash are in a record, so anyone can repeat
 it: the same numbers come out, to the last digit on the same platform. Where a record
-names a table of this very version, its factors are taken from the table, not from the
-record. What a live provider answered cannot be asked again and is taken as recorded.
+names a table and rules of this very version, its factors are taken from them, not from
+the record; with others :func:`made_elsewhere` says so, and the factor is taken as
+recorded. So is what a live provider answered: it cannot be asked again.
 """
 
 from __future__ import annotations
@@ -61,6 +62,22 @@ def recompute(record: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidInputError(
             f"the estimate cannot be recomputed: {type(error).__name__}: {error}"
         ) from error
+
+
+def made_elsewhere(record: Mapping[str, Any]) -> str | None:
+    """Return the version of a shipped factor that this release does not have, or None.
+
+    A record without such a factor, or that :func:`recompute` refuses, gives None.
+    """
+    for signal in get_args(Signal):
+        grid = record[signal]["intensity"]
+        if (
+            grid is not None
+            and _of_the_tables(grid)
+            and not _shipped(record, signal, grid)
+        ):
+            return f"{grid['version']}"
+    return None
 
 
 def _again(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,11 +170,15 @@ def _factor(
     return old, own
 
 
+def _of_the_tables(grid: Mapping[str, Any]) -> bool:
+    return grid["provider"] == StaticProvider.name and len(grid["intervals"]) == 1
+
+
 def _shipped(
     record: Mapping[str, Any], signal: Signal, grid: dict[str, Any]
 ) -> Intensity | None:
     """Return the shipped factor, where the record names this version of the table."""
-    if grid["provider"] != StaticProvider.name or len(grid["intervals"]) != 1:
+    if not _of_the_tables(grid):
         return None
     limits = instant(record["start"], "start"), instant(record["end"], "end")
     found = StaticProvider().series(grid["zone"], signal, *limits)

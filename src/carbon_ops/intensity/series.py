@@ -122,6 +122,23 @@ def cover(
     return tuple(result)
 
 
+def labelled(
+    template: Intensity, point: Point, grams: float, residual_cv: float = 0.0
+) -> Intensity:
+    """Return the factor of one point, with the labels of its whole series.
+
+    An exact 0 leaves a relative uncertainty nothing to act on: its flag says so.
+    """
+    return template._replace(
+        g_per_kwh=grams,
+        residual_cv=residual_cv,
+        data_time=text_of(point.start_ns),
+        is_forecast=point.is_forecast,
+        is_estimated=point.is_estimated,
+        flags=template.flags if grams else (*template.flags, "zero_factor"),
+    )
+
+
 def _rank(point: Point) -> tuple[bool, bool]:
     return (point.g_per_kwh is not None, not point.is_forecast)
 

@@ -10,11 +10,12 @@ Uncertainties are relative standard uncertainties (k=1), common to a whole span.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 from carbon_ops.data.tables import Table, load
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.intensity.base import (
-    Accounting,
     FactorBasis,
     Gas,
     Intensity,
@@ -41,13 +42,9 @@ SHORT_SPAN_CV = 0.25
 SHORT_SPAN_SOURCE = "; 0.25 for a yearly value applied to under 24 h"
 DAY_NS = 86_400 * 1_000_000_000
 
-_BASES: dict[str, FactorBasis] = {
-    "direct": "direct",
-    "lifecycle": "lifecycle",
-    "output": "output",
-}
-_GASES: dict[str, Gas] = {"CO2": "CO2", "CO2e": "CO2e"}
-_ACCOUNTING: Accounting = "production"
+# Of the numbers above, in each factor's version: a record says under which it was made.
+# Whoever changes one of them changes this, too.
+RULES = "rules-1"
 
 
 class StaticProvider:
@@ -95,35 +92,35 @@ def factor_of(
         raise InvalidInputError(
             f"unknown signal {signal!r}", hint="Signals are marginal and average."
         )
-    if region.code == WORLD:
-        return _world(signal, region, short=short)
     if region.code.startswith(FUEL):
         return _own_plant(region) if signal == "average" else None
-    if signal == "average" and region.state is not None:
-        table = load("us_states")
-        return _average(table, region.state, region, short=short)
-    if region.country is None:
+    table = labels = load(f"grid_{signal}")
+    key = zone = region.country or ""
+    if region.code == WORLD:
+        table, key, zone = load("world"), signal, WORLD
+    elif signal == "average" and region.state is not None:
+        table = labels = load("us_states")
+        key = zone = region.state
+    if key not in table.rows:
         return None
-    table = load(f"grid_{signal}")
-    if region.country not in table.rows:
-        return None
+    year, text, *more = table.rows[key]
+    grams = float(text)
+    flags: tuple[str, ...] = ()
+    cv, source = MARGINAL_CV, MARGINAL_SOURCE
     if signal == "average":
-        return _average(table, region.country, region, short=short)
-    year, grams, low_fossil = table.rows[region.country]
-    flags: tuple[str, ...] = ("low_fossil_share",) if low_fossil == "1" else ()
-    if region.state is not None:
-        flags += ("country_factor",)  # the state has no table of its own
-    return _intensity(
-        table,
-        float(grams),
-        _widened(MARGINAL_CV, short=short),
-        signal=signal,
-        zone=region.country,
-        year=year,
-        source=MARGINAL_SOURCE + SHORT_SPAN_SOURCE * short,
-        flags=flags,
-        default=not region.given,
-    )
+        cv = AVERAGE_CV if zone == WORLD else average_cv(grams)
+        source = AVERAGE_SOURCE
+    elif zone != WORLD:
+        flags = ("low_fossil_share",) * (more[0] == "1")
+        flags += ("country_factor",) * (region.state is not None)  # it has no table
+    if zone == WORLD:  # between countries, and each one's own: 1 + cv^2 multiplies
+        cv = ((1 + float(more[0]) ** 2) * (1 + cv**2) - 1) ** 0.5
+        source = f"spread between countries, weighted by generation, and {source}"
+        flags = ("world",)
+    if short:
+        cv, source = (cv**2 + SHORT_SPAN_CV**2) ** 0.5, source + SHORT_SPAN_SOURCE
+    made = _intensity(labels, table.sha256, signal, zone, year, grams, cv, source)
+    return made._replace(default=not region.given, flags=flags)
 
 
 def average_cv(grams: float) -> float:
@@ -136,47 +133,10 @@ def average_cv(grams: float) -> float:
     return max(AVERAGE_CV, small, AVERAGE_FLOOR / grams)
 
 
-def _widened(cv: float, *, short: bool) -> float:
-    return float((cv**2 + SHORT_SPAN_CV**2) ** 0.5) if short else cv
-
-
-def _average(table: Table, key: str, region: Region, *, short: bool) -> Intensity:
-    year, text, *_ = table.rows[key]
-    grams = float(text)
-    return _intensity(
-        table,
-        grams,
-        _widened(average_cv(grams), short=short),
-        signal="average",
-        zone=key,
-        year=year,
-        source=AVERAGE_SOURCE + SHORT_SPAN_SOURCE * short,
-        flags=(),
-        default=not region.given,
-    )
-
-
-def _world(signal: Signal, region: Region, *, short: bool) -> Intensity:
-    """Return the world's distribution: between countries, and each one's own."""
-    table, labels = load("world"), load(f"grid_{signal}")
-    years, text, between, _ = table.rows[signal]
-    own = MARGINAL_CV if signal == "marginal" else AVERAGE_CV
-    # A product of two independent lognormal factors: 1 + cv^2 multiplies.
-    cv = ((1 + float(between) ** 2) * (1 + own**2) - 1) ** 0.5
-    return _intensity(
-        labels,
-        float(text),
-        _widened(cv, short=short),
-        signal=signal,
-        zone=WORLD,
-        year=years,
-        source="spread between countries, weighted by generation, and "
-        + (MARGINAL_SOURCE if signal == "marginal" else AVERAGE_SOURCE)
-        + SHORT_SPAN_SOURCE * short,
-        flags=("world",),
-        default=not region.given,
-        sha256=table.sha256,
-    )
+def average_cv_of(values: Sequence[float]) -> float:
+    """Return the uncertainty common to a series of averages [g/kWh], relative, k=1."""
+    mean = math.fsum(values) / len(values) if values else 0.0
+    return average_cv(mean) if mean else SMALL_AVERAGE_CV
 
 
 def _own_plant(region: Region) -> Intensity:
@@ -184,48 +144,43 @@ def _own_plant(region: Region) -> Intensity:
     table = load("fuels")
     low, median, high, _ = table.rows[region.code[len(FUEL) :]]
     sigma = math.log(float(high) / float(low)) / 4  # the range taken as +- 2 sd
-    return _intensity(
+    made = _intensity(
         table,
+        table.sha256,
+        "average",
+        region.code,
+        table.meta["year"],
         float(median) * math.exp(sigma**2 / 2),
         math.sqrt(math.expm1(sigma**2)),
-        signal="average",
-        zone=region.code,
-        year=table.meta["year"],
-        source="range of the literature taken as four standard deviations of ln",
-        flags=("own_plant",),
-        default=False,
+        "range of the literature taken as four standard deviations of ln",
     )
+    return made._replace(flags=("own_plant",))
 
 
 def _intensity(
-    table: Table,
-    grams: float,
-    cv: float,
-    *,
+    labels: Table,
+    sha256: str,
     signal: Signal,
     zone: str,
     year: str,
+    grams: float,
+    cv: float,
     source: str,
-    flags: tuple[str, ...],
-    default: bool,
-    sha256: str | None = None,
 ) -> Intensity:
-    meta = table.meta
+    meta = labels.meta
     return Intensity(
         g_per_kwh=grams,
         cv=cv,
         residual_cv=0.0,
         signal=signal,
-        factor_basis=_BASES[meta["factor_basis"]],
-        accounting=_ACCOUNTING,
-        gas=_GASES[meta["gas"]],
+        factor_basis=cast(FactorBasis, meta["factor_basis"]),
+        accounting="production",
+        gas=cast(Gas, meta["gas"]),
         zone=zone,
         provider=StaticProvider.name,
-        version=f"{meta['version']} sha256:{sha256 or table.sha256}",
+        version=f"{meta['version']} {RULES} sha256:{sha256}",
         licence=meta["licence"],
         data_time=year,
-        default=default,
         annual=True,
         uncertainty_source=source,
-        flags=flags,
     )

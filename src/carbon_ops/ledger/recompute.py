@@ -22,15 +22,18 @@ def difference(record: dict[str, Any]) -> str | None:
 
     Returns:
         A sentence; empty where all of it follows; None for an estimate of a schema that
-        this version cannot repeat, or whose intervals were too many for its record.
+        this version cannot repeat, whose intervals were too many for its record, or whose
+        shipped factor is of other tables or rules than this version's.
     """
     if record.get("schema") != ESTIMATE_SCHEMA or _left_out(record):
         return None
+    estimate = import_module("carbon_ops.estimate.recompute")
     try:
-        again = import_module("carbon_ops.estimate.recompute").recompute(record)
+        again = estimate.recompute(record)
     except InvalidInputError as error:
         return str(error)
-    return _compare("", record, again)
+    wrong = _compare("", record, again)
+    return wrong if wrong or not estimate.made_elsewhere(record) else None
 
 
 def _left_out(record: dict[str, Any]) -> bool:

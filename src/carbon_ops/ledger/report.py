@@ -80,7 +80,8 @@ class Report(NamedTuple):
             text += f"; {self.recomputed} estimates recomputed"
         if self.skipped:
             text += (
-                f", {self.skipped} NOT (another schema, or their intervals left out)"
+                f", {self.skipped} NOT (another schema, or tables or rules of another "
+                "version, or their intervals left out)"
             )
         return text
 

@@ -17,9 +17,12 @@ from jsonschema import Draft202012Validator
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.estimate.estimator import CarbonEstimator
 from carbon_ops.estimate.inputs import Lognormal, TruncatedNormal, Uniform
-from carbon_ops.estimate.recompute import recompute
+from carbon_ops.estimate.recompute import made_elsewhere, recompute
 from carbon_ops.estimate.record import CarbonRecord
 from carbon_ops.estimate.sci import embodied
+from carbon_ops.intensity.base import Series
+from carbon_ops.intensity.static import RULES, StaticProvider
+from carbon_ops.ledger.recompute import difference
 
 START, END = "2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z"
 DAY = ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
@@ -603,6 +606,36 @@ def test_a_changed_record_does_not_come_out_the_same() -> None:
             at = at[key]
         at[path[-1]] = value
         assert recompute(changed) != changed, path
+
+
+def test_a_factor_of_an_older_table_or_rule_is_said_to_be_one_not_tampering() -> None:
+    made = CarbonEstimator("DE").estimate_over_span(*DAY, 100.0).to_dict()
+    assert made_elsewhere(made) is None
+    assert difference(made) == ""
+    assert RULES in made["marginal"]["intensity"]["version"]
+
+    older = (
+        CarbonEstimator("DE", OlderRules()).estimate_over_span(*DAY, 100.0).to_dict()
+    )
+    assert older["marginal"]["sd"] != made["marginal"]["sd"]
+    assert recompute(older) == older
+    assert "rules-0" in str(made_elsewhere(older))
+    assert difference(older) is None  # counted as not repeated
+
+    older["marginal"]["sd"] *= 2
+    assert difference(older) == difference(older) != ""
+
+
+class OlderRules(StaticProvider):
+    """The shipped factors as a release with another default would have given them."""
+
+    def series(self, *args: Any) -> Series:
+        found = super().series(*args)
+        (interval,) = found.intervals
+        assert interval.intensity is not None
+        version = interval.intensity.version.replace(RULES, "rules-0")
+        factor = interval.intensity._replace(cv=0.5, version=version)
+        return found._replace(intervals=(interval._replace(intensity=factor),))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 from itertools import pairwise
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from carbon_ops.data.tables import load
 from carbon_ops.errors import InvalidInputError, UnknownRegionError
 from carbon_ops.intensity.base import Intensity, Signal
-from carbon_ops.intensity.static import DAY_NS, StaticProvider, average_cv
+from carbon_ops.intensity.static import DAY_NS, RULES, StaticProvider, average_cv
 
+SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
 START = 1_700_000_000 * 1_000_000_000
 
 
@@ -41,6 +43,20 @@ def test_marginal_and_average_keep_their_own_labels() -> None:
 
 def test_the_version_names_the_data_set_by_its_hash() -> None:
     assert load("grid_marginal").sha256 in factor("DE", "marginal").version
+
+
+def test_who_changes_a_default_uncertainty_names_new_rules() -> None:
+    cvs = [
+        f"{factor(region, signal, span).cv:.12g}"
+        for region in (None, "DE", "FR", "SE", "US-CA", "fuel:solar_pv_rooftop")
+        for signal in SIGNALS
+        if (region, signal) != ("fuel:solar_pv_rooftop", "marginal")
+        for span in (1, DAY_NS)
+    ]
+    cvs += [f"{average_cv(g):.12g}" for g in (1.0, 20.0, 60.0, 120.0, 180.0, 400.0)]
+    assert {RULES: sha256("".join(cvs).encode()).hexdigest()[:16]} == {
+        "rules-1": "800a6a086ce6d2ac"
+    }, "records made under the old values must name the old rules"
 
 
 def test_a_country_without_fossil_generation_has_no_marginal_factor() -> None:

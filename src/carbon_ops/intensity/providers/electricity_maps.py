@@ -13,14 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from carbon_ops.errors import ProviderError, UnknownRegionError
+from carbon_ops.errors import ProviderError
 from carbon_ops.http import Secret
 from carbon_ops.intensity import series
 from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.cache import Cache
 from carbon_ops.intensity.providers import credentials, live
 from carbon_ops.intensity.providers.live import HOUR_NS, Answer, Labels, Question
-from carbon_ops.intensity.region import resolve
 from carbon_ops.intensity.series import Point
 
 KEY = "CARBON_OPS_ELECTRICITYMAPS_KEY"
@@ -64,10 +63,7 @@ class ElectricityMaps(live.LiveProvider):
         zone = region.strip().upper()
         if _ZONE.fullmatch(zone) and "-" in zone:
             return zone  # US-CAL-CISO, DK-DK1: theirs, finer than a country
-        country = resolve(region).country
-        if country is None:
-            raise UnknownRegionError(f"{self.name} has no zone for {region!r}")
-        return country
+        return super().zone_of(region)
 
     def questions(
         self, zone: str, start_ns: int, end_ns: int, now_ns: int

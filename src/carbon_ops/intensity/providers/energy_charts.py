@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from carbon_ops.errors import ProviderError, UnknownRegionError
+from carbon_ops.errors import ProviderError
 from carbon_ops.intensity import series
 from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.providers import live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
-from carbon_ops.intensity.region import resolve
 from carbon_ops.intensity.series import NS, Point
 
 _DAYS = 30
@@ -38,12 +37,6 @@ class EnergyCharts(live.LiveProvider):
     version = "v1"
     publish_s = 900.0
     gap_s = 0.5
-
-    def zone_of(self, region: str) -> str:
-        country = resolve(region).country
-        if country is None:
-            raise UnknownRegionError(f"{self.name} has no zone for {region!r}")
-        return country
 
     def questions(
         self, zone: str, start_ns: int, end_ns: int, now_ns: int

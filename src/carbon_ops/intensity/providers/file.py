@@ -14,6 +14,7 @@ import csv
 import json
 import math
 import os
+from functools import partial
 from itertools import takewhile
 from typing import Any, TypeVar, get_args
 
@@ -32,8 +33,7 @@ from carbon_ops.intensity.static import (
     AVERAGE_SOURCE,
     MARGINAL_CV,
     MARGINAL_SOURCE,
-    SMALL_AVERAGE_CV,
-    average_cv,
+    average_cv_of,
 )
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -116,19 +116,9 @@ class FileProvider:
             raise UnknownRegionError(
                 f"{self._path} is about {self._zone}, not {region[:80]!r}"
             )
-
         if signal != self._signal:
             return series.gap(signal, start_ns, end_ns, f"no_{signal}_signal")
-
-        def make(point: Point, grams: float) -> Intensity:
-            return self._template._replace(
-                g_per_kwh=grams,
-                data_time=series.text_of(point.start_ns),
-                is_forecast=point.is_forecast,
-                is_estimated=point.is_estimated,
-                flags=() if grams else ("zero_factor",),
-            )
-
+        make = partial(series.labelled, self._template)
         found = series.cover(self._points, start_ns, end_ns, make)
         return Series(signal, found, self._sha256)
 
@@ -163,9 +153,7 @@ class FileProvider:
         if self._signal == "marginal":
             return MARGINAL_CV, f"none stated; by default {MARGINAL_SOURCE}"
         values = [p.g_per_kwh for p in self._points if p.g_per_kwh is not None]
-        mean = math.fsum(values) / len(values) if values else 0.0
-        cv = average_cv(mean) if mean else SMALL_AVERAGE_CV
-        return cv, f"none stated; by default {AVERAGE_SOURCE}"
+        return average_cv_of(values), f"none stated; by default {AVERAGE_SOURCE}"
 
 
 def _truth(value: object, key: str) -> bool:

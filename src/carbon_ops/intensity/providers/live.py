@@ -11,7 +11,6 @@ on top up to 24 h ahead, 15 % beyond (Great Britain's forecasts, 2017 to 2023).
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -29,8 +28,9 @@ from carbon_ops.intensity.base import (
     Signal,
 )
 from carbon_ops.intensity.cache import Cache, Stored
+from carbon_ops.intensity.region import resolve
 from carbon_ops.intensity.series import NS, Kind, Point
-from carbon_ops.intensity.static import AVERAGE_SOURCE, SMALL_AVERAGE_CV, average_cv
+from carbon_ops.intensity.static import AVERAGE_SOURCE, average_cv_of
 
 MARGINAL_CV = 0.20
 MARGINAL_SOURCE = (
@@ -98,9 +98,12 @@ class LiveProvider(ABC):
 
     # --- what a provider fills in ---------------------------------------------------
 
-    @abstractmethod
     def zone_of(self, region: str) -> str:
         """Return the provider's own name of a region, or raise UnknownRegionError."""
+        country = resolve(region).country
+        if country is None:
+            raise UnknownRegionError(f"{self.name} has no zone for {region[:80]!r}")
+        return country
 
     @abstractmethod
     def questions(
@@ -157,11 +160,36 @@ class LiveProvider(ABC):
             answers.append(answer)
             hashes.append(sha256)
         points = [point for answer in answers for point in answer.points]
-        make = _Maker(self, signal, zone, answers, points)
-        return Series(
-            signal,
-            series.cover(points, start_ns, end_ns, make),
-            series.joined(hashes),
+        template = self._template(signal, zone, answers, points)
+
+        def make(point: Point, grams: float) -> Intensity:
+            return series.labelled(template, point, grams, _residual_cv(point))
+
+        found = series.cover(points, start_ns, end_ns, make)
+        return Series(signal, found, series.joined(hashes))
+
+    def _template(
+        self, signal: Signal, zone: str, answers: list[Answer], points: list[Point]
+    ) -> Intensity:
+        """Return what the factors of one series share, their systematic error too."""
+        cv, source = MARGINAL_CV, MARGINAL_SOURCE
+        if signal == "average":
+            values = [p.g_per_kwh for p in points if p.g_per_kwh is not None]
+            cv, source = average_cv_of(values), AVERAGE_SOURCE
+        versions = sorted({answer.version for answer in answers if answer.version})
+        return Intensity(
+            g_per_kwh=0.0,
+            cv=cv,
+            residual_cv=0.0,
+            signal=signal,
+            **self.labels[signal]._asdict(),
+            zone=zone,
+            provider=self.name,
+            version=" ".join([self.version, *versions]),
+            licence=self.licence,
+            data_time="",
+            uncertainty_source=source,
+            flags=tuple(dict.fromkeys(f for a in answers for f in a.flags)),
         )
 
     def _answer(self, question: Question) -> tuple[Answer, str]:
@@ -202,62 +230,12 @@ class LiveProvider(ABC):
         return ProviderError(f"{reply.where} answers {reply.status}{text}", hint=hint)
 
 
-class _Maker:
-    """Makes the factors of one series, which share their systematic error."""
-
-    def __init__(
-        self,
-        provider: LiveProvider,
-        signal: Signal,
-        zone: str,
-        answers: list[Answer],
-        points: list[Point],
-    ) -> None:
-        self._labels = provider.labels[signal]
-        versions = sorted({answer.version for answer in answers if answer.version})
-        values = [p.g_per_kwh for p in points if p.g_per_kwh is not None]
-        if signal == "marginal":
-            self._cv, self._source = MARGINAL_CV, MARGINAL_SOURCE
-        else:
-            mean = math.fsum(values) / len(values) if values else 0.0
-            self._cv = average_cv(mean) if mean else SMALL_AVERAGE_CV
-            self._source = AVERAGE_SOURCE
-        self._flags = tuple(dict.fromkeys(f for a in answers for f in a.flags))
-        self._template = Intensity(
-            g_per_kwh=0.0,
-            cv=self._cv,
-            residual_cv=0.0,
-            signal=signal,
-            factor_basis=self._labels.factor_basis,
-            accounting=self._labels.accounting,
-            gas=self._labels.gas,
-            zone=zone,
-            provider=provider.name,
-            version=" ".join([provider.version, *versions]),
-            licence=provider.licence,
-            data_time="",
-            uncertainty_source=self._source,
-        )
-
-    def __call__(self, point: Point, grams: float) -> Intensity:
-        residual = 0.0
-        if point.is_forecast:
-            ahead = point.start_ns - (
-                point.start_ns if point.issued_ns is None else point.issued_ns
-            )
-            residual = NEAR_CV if ahead <= NEAR_NS else FAR_CV
-        elif point.is_estimated:
-            residual = NEAR_CV
-        # An exact 0 leaves a relative uncertainty nothing to act on: say so.
-        flags = self._flags if grams else (*self._flags, "zero_factor")
-        return self._template._replace(
-            g_per_kwh=grams,
-            residual_cv=residual,
-            data_time=series.text_of(point.start_ns),
-            is_forecast=point.is_forecast,
-            is_estimated=point.is_estimated,
-            flags=flags,
-        )
+def _residual_cv(point: Point) -> float:
+    """Return the uncertainty of this point alone, relative, k=1."""
+    if not point.is_forecast:
+        return NEAR_CV if point.is_estimated else 0.0
+    issued_ns = point.start_ns if point.issued_ns is None else point.issued_ns
+    return NEAR_CV if point.start_ns - issued_ns <= NEAR_NS else FAR_CV
 
 
 def days(
