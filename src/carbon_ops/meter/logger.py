@@ -9,18 +9,16 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from collections import deque
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.log import log
-from carbon_ops.meter import baseline, memory, metric, process_tree
-from carbon_ops.meter.counter import HostCounter, HostMark
-from carbon_ops.meter.scope import clock_of, leader_of, pool_of
+from carbon_ops.meter.process_tree import OwnThread
+from carbon_ops.meter.readings import Readings, Used
+from carbon_ops.meter.scope import clock_of, pool_of
 from carbon_ops.meter.span import Span, current, new_id
 from carbon_ops.meter.summary import Summary
-from carbon_ops.sources import gpu_present
-from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,36 +28,17 @@ if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.ledger.store import Ledger
-    from carbon_ops.meter.gpu import GpuMark, GpuMeter
-    from carbon_ops.meter.lanes import Lane
+    from carbon_ops.meter.gpu import GpuMark
     from carbon_ops.meter.process_tree import CpuClock
+    from carbon_ops.meter.readings import Mark
+    from carbon_ops.meter.span import Ids
     from carbon_ops.meter.writer import Writer
-    from carbon_ops.model import EnergySource, Memory, Metric, Policy
+    from carbon_ops.model import EnergySource, Metric, Policy
 
     P = ParamSpec("P")
     R = TypeVar("R")
 
 POLICIES = ("proportional", "excluded")
-
-
-class Mark(NamedTuple):
-    """Where all clocks and counters stood at one moment."""
-
-    host: HostMark
-    wall_ns: int
-    cpu_ns: int
-    flags: tuple[str, ...] = ()
-    lane_ns: int = 0  # the account of the span's lane
-    divided_ns: int = 0  # what its pool had divided evenly
-    gpu: GpuMark | None = None
-
-
-class Used(NamedTuple):
-    """CPU time of a span [ns], and what it is a part of."""
-
-    cpu_ns: int
-    part: tuple[int, int] = (1, 1)  # of what its process used, beside other spans
-    flags: tuple[str, ...] = ()
 
 
 class EnergyLogger:
@@ -135,25 +114,18 @@ class EnergyLogger:
             raise InvalidInputError(
                 f"unknown policy {policy!r}", hint=f"Use one of {', '.join(POLICIES)}."
             )
-        idle_w = _watts("idle_w", chosen("idle_w", idle_w))
-        idle_dram_w = _watts("idle_dram_w", chosen("idle_dram_w", None))
-        self._baseline = metric.Baseline(idle_w, idle_dram_w)
-        self._calibrated = baseline.stored() if idle_w is None else []
         self._clock = clock_of(chosen("scope", scope))
-        self._gpus: GpuMeter | None = None
-        if gpu_present.anything():
-            from carbon_ops.meter.gpu import GpuMeter
-
-            self._gpus = GpuMeter(sampling=gpu_sampling)
-        self._counter = HostCounter(
+        idle_load_w = cpu_watts or (None, None)
+        self._readings = Readings(
             source,
             chosen("socket", socket),
-            model=_model(
-                chosen("model", model),
-                chosen("cpu_idle_w", cpu_watts[0] if cpu_watts else None),
-                chosen("cpu_load_w", cpu_watts[1] if cpu_watts else None),
-            ),
-            powercap_root=chosen("powercap_root", None),
+            chosen("powercap_root", None),
+            switch=chosen("model", model),
+            cpu_idle_w=chosen("cpu_idle_w", idle_load_w[0]),
+            cpu_load_w=chosen("cpu_load_w", idle_load_w[1]),
+            idle_w=chosen("idle_w", idle_w),
+            idle_dram_w=chosen("idle_dram_w", None),
+            gpu_sampling=gpu_sampling,
         )
         ledger = None if ledger is False else chosen("ledger", ledger)
         self._writer: Writer | None = None
@@ -174,7 +146,7 @@ class EnergyLogger:
         """Set what belongs to one process: in a forked child it starts anew."""
         # Reentrant: a collected generator may end its span inside any of our lines.
         self._lock = RLock()
-        self._mark = self._take(self._clock)
+        self._mark = self._readings.take(self._clock)
         self._pid = pid
 
     def _check_fork(self) -> None:
@@ -203,19 +175,17 @@ class EnergyLogger:
         self._check_fork()
         with self._lock:
             begin = self._mark
-            self._mark = end = self._take(self._clock)
+            self._mark = end = self._readings.take(self._clock)
         parent = current.get()
+        used = Used(end.cpu_ns - begin.cpu_ns, (1, 1), begin.flags + end.flags)
+        ids = (
+            (new_id(), None, self._trace_id)
+            if parent is None
+            else (new_id(), parent.span_id, parent.trace_id)
+        )
+        at_ns = end.host.at_ns
         return self._finish(
-            operation,
-            begin,
-            end.host.at_ns,
-            Used(end.cpu_ns - begin.cpu_ns, flags=begin.flags + end.flags),
-            self._clock,
-            info,
-            span_id=new_id(),
-            parent_id=parent.span_id if parent is not None else None,
-            trace_id=parent.trace_id if parent is not None else self._trace_id,
-            gpu=end.gpu,
+            operation, "ok", ids, begin, at_ns, used, self._clock, info, end.gpu
         )[0]
 
     def span(
@@ -243,8 +213,8 @@ class EnergyLogger:
         _check_name(operation)
         self._check_fork()
         chosen = self._clock if scope is None else clock_of(scope)
-        if isinstance(chosen, process_tree.OwnThread):
-            chosen = process_tree.OwnThread()  # the one that is here now
+        if isinstance(chosen, OwnThread):
+            chosen = OwnThread()  # the one that is here now
         return Span(
             *(self, operation, chosen, info),
             settle=settle,
@@ -294,9 +264,7 @@ class EnergyLogger:
         self._closed = True
         if self._writer is not None:
             self._writer.close()
-        self._counter.close()
-        if self._gpus is not None:
-            self._gpus.close()
+        self._readings.close()
 
     def __enter__(self) -> EnergyLogger:
         return self
@@ -305,34 +273,6 @@ class EnergyLogger:
         self.close()
 
     # --- inside ---------------------------------------------------------------------
-
-    def _take(self, clock_: CpuClock) -> Mark:
-        host = self._counter.mark(leader_of(clock_))
-        flags: tuple[str, ...] = ()
-        try:
-            cpu = clock_.read()
-        except OSError:
-            cpu, flags = 0, ("cpu_time_unreadable",)
-        wall = clock.wall_ns()
-        return Mark(host, wall, cpu, flags, gpu=self._gpu_mark(wall))
-
-    def _gpu_mark(self, wall_ns: int) -> GpuMark | None:
-        return None if self._gpus is None else self._gpus.mark(wall_ns // 1_000)
-
-    def _begin_span(self, span: Span, within: Lane | None) -> Mark:
-        if span._pool is None:
-            return self._take(span._clock)
-        host, wall = self._counter.mark(leader_of(span._clock)), clock.wall_ns()
-        gpu = self._gpu_mark(wall)
-        span._lane, account, cpu = span._pool.enter(within, span._kind)
-        return Mark(host, wall, cpu, (), account, span._pool.divided_ns, gpu)
-
-    def _idle(self, source: str) -> metric.Baseline:
-        """Return the idle power as given, else as calibrated with the same counters."""
-        for idle in self._calibrated:
-            if idle.source == source:
-                return metric.Baseline(idle.cpu_w, idle.dram_w)
-        return self._baseline
 
     def _end_span(
         self,
@@ -344,146 +284,65 @@ class EnergyLogger:
         forked = os.getpid() != self._pid
         self._check_fork()
         t1 = clock.monotonic_ns()
-        used = self._used(span, begin, forked)
-        gpu = self._gpu_mark(clock.wall_ns())
+        used = self._readings.used(span, begin, forked)
+        gpu = self._readings.gpu_mark(clock.wall_ns())
         if cpu_s is not None:
             used = used._replace(cpu_ns=round(cpu_s * 1e9), part=(1, 1))
         if span._sync_failed:
             used = used._replace(flags=(*used.flags, "sync_failed"))
-        metric_, span.estimate = self._finish(
+        metric, span.estimate = self._finish(
             span.operation,
+            status,
+            (span.span_id, span.parent_id, span.trace_id),
             begin,
             t1,
             used,
             span._clock,
             span.info,
-            span_id=span.span_id,
-            parent_id=span.parent_id,
-            trace_id=span.trace_id,
-            gpu=gpu,
+            gpu,
             synchronised=span._sync is not None and not span._sync_failed,
-            status=status,
             settle=span._settle,
         )
-        return metric_
-
-    def _used(self, span: Span, begin: Mark, forked: bool) -> Used:
-        """Return the CPU time that a span used until now."""
-        if forked:
-            return Used(
-                process_tree.OwnProcess().read(),
-                flags=(*begin.flags, "ended_in_forked_child"),
-            )
-        if span._pool is not None and span._lane is not None:
-            account, cpu = span._pool.leave(span._lane)
-            # Never more than the process used in the same time.
-            whole = cpu - begin.cpu_ns
-            used = min(account - begin.lane_ns, whole)
-            flags = begin.flags
-            if 100 * (span._pool.divided_ns - begin.divided_ns) > used:
-                flags = (*flags, "cpu_time_divided")
-            return Used(used, (used, whole) if used < whole else (1, 1), flags)
-        try:
-            return Used(span._clock.read() - begin.cpu_ns, flags=begin.flags)
-        except OSError:
-            return Used(0, flags=(*begin.flags, "cpu_time_unreadable"))
+        return metric
 
     def _finish(
         self,
         operation: str,
+        status: Literal["ok", "error"],
+        ids: Ids,
         begin: Mark,
         t1: int,
         used: Used,
         clock_: CpuClock,
         info: dict[str, Any],
-        *,
-        span_id: str,
-        parent_id: str | None,
-        trace_id: str,
         gpu: GpuMark | None,
+        *,
         synchronised: bool = False,
-        status: Literal["ok", "error"] = "ok",
         settle: bool = False,
     ) -> tuple[Metric, CarbonRecord | None]:
-        host = self._counter.since(begin.host, t1, settle=settle, pid=leader_of(clock_))
-        pids = clock_.pids()
-        told = (
-            {"children_auto_reaped"} if process_tree.children_vanish() else set[str]()
-        )
-        plain = metric.plain(info, told)
-        task = metric.Task(
-            operation=operation,
-            status=status,
-            span_id=span_id,
-            parent_id=parent_id,
-            trace_id=trace_id,
-            start_wall_ns=begin.wall_ns,
-            duration_ns=t1 - begin.host.at_ns,
-            cpu_ns=max(0, used.cpu_ns),
-            cpus=self._counter.cpus,
-            memory=_memory(clock_, pids),
-            memory_used_bytes=memory.host_used() if host.dram is not None else None,
-            info=plain,
-            part=used.part,
-            flags=(*used.flags, *sorted(told)),
-        )
-        gpus = None
-        if self._gpus is not None and begin.gpu is not None and gpu is not None:
-            gpus = self._gpus.between(
-                *(begin.gpu, gpu, frozenset(pids)),
-                synchronised=synchronised,
-                part=used.part[0] / used.part[1],
-            )
-            task = task._replace(flags=(*task.flags, *self._gpus.flags))
-        built = metric.build(
-            task,
-            host,
+        built = self._readings.built(
+            (operation, status, *ids),
+            begin,
+            t1,
+            used,
+            clock_,
+            info,
+            gpu,
             policy=self._policy,
-            baseline=self._idle(host.source),
-            gpus=gpus,
+            synchronised=synchronised,
+            settle=settle,
         )
-        record = None
-        if self._writer is not None:
-            record = self._writer.write(built.metric)
+        metric = built.metric
+        record = None if self._writer is None else self._writer.write(metric)
         with self._lock:
             self._summary.add(built, record)
-            self.metrics.append(built.metric)
+            self.metrics.append(metric)
         for observe in self.observers:
             try:
-                observe(built.metric, record)
+                observe(metric, record)
             except Exception as error:  # noqa: BLE001 - somebody else's
                 log().warning("an observer of spans failed: %s", error)
-        return built.metric, record
-
-
-def _watts(name: str, value: float | None) -> float | None:
-    if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1e6):
-        raise InvalidInputError(f"{name} must be watts, 0 or more, got {value!r}")
-    return value
-
-
-def _model(
-    switch: str, idle_w: float | None, load_w: float | None
-) -> CpuModel | Literal["on", "off"]:
-    """Return what the counter shall do without counters."""
-    if switch == "off":
-        return "off"
-    if switch != "on":
-        raise InvalidInputError(f"model must be 'on' or 'off', got {switch!r}")
-    if idle_w is None and load_w is None:
-        return "on"
-    if idle_w is None or load_w is None or not 0 <= idle_w <= load_w < 1e6:
-        raise InvalidInputError(
-            f"the model needs watts at rest and at full load, got {idle_w} and {load_w}",
-            hint="Give both, the first not above the second.",
-        )
-    return CpuModel("given", idle_w, load_w, KNOWN_CV, True, "given by the user")
-
-
-def _memory(clock_: CpuClock, pids: list[int]) -> Memory:
-    """Return the scope's memory: what its clock saw while it ran, else what lives now."""
-    seen = getattr(clock_, "memory", None)
-    return memory.of(pids) if seen is None else cast("Memory", seen())
+        return metric, record
 
 
 def _check_name(operation: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from resource import RUSAGE_SELF, getrusage
+
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.meter.process_tree import read_file, resident_bytes
 from carbon_ops.model import Memory
@@ -9,6 +12,7 @@ from carbon_ops.model import Memory
 USED_NS = 100_000_000
 
 _used: tuple[int, int | None] = (-USED_NS, None)  # when, and how much
+_rusage_knows = False  # whether getrusage(2) tells this program's own peak
 _total: int | None = None  # of this host; it does not change while a program runs
 
 
@@ -59,6 +63,23 @@ def _status(pid: int) -> tuple[int | None, int | None]:
     return found[0], found[1]
 
 
+def _own() -> tuple[int | None, int | None]:
+    """Return what :func:`_status` does, of this process, for half the time.
+
+    ``ru_maxrss`` is the greater of VmHWM and of what this process was before its last
+    ``execve`` (``getrusage`` and ``exec_mmap`` in the Linux kernel); where VmHWM once
+    reached it, both are the same from then on.
+    """
+    global _rusage_knows  # noqa: PLW0603 - one process; a forked child begins at its own
+    if not _rusage_knows:
+        before = getrusage(RUSAGE_SELF).ru_maxrss * 1024
+        rss, peak = _status(os.getpid())
+        _rusage_knows = rss is not None and peak is not None and peak >= before
+        return rss, peak
+    rss = resident_bytes([os.getpid()])
+    return rss, max(rss or 0, getrusage(RUSAGE_SELF).ru_maxrss * 1024)
+
+
 def of(pids: list[int]) -> Memory:
     """Return the memory of a scope: ``pids[0]`` leads it, the others are its children.
 
@@ -67,7 +88,7 @@ def of(pids: list[int]) -> Memory:
     """
     rss = peak = None
     if pids:
-        rss, peak = _status(pids[0])
+        rss, peak = _own() if pids[0] == os.getpid() else _status(pids[0])
         if len(pids) > 1:
             rss = (rss or 0) + (resident_bytes(pids[1:]) or 0)
             peak = max(peak or 0, rss)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import hypot, isfinite, sqrt
+from math import hypot, sqrt
 from typing import Any, Literal, NamedTuple
 
 from carbon_ops.clock import rfc3339
@@ -27,8 +27,6 @@ from carbon_ops.units import joules, seconds, watt_hours
 # Packages: Khan et al. 2018, "RAPL in Action"; DRAM: Desrochers et al. 2016.
 PACKAGE_CV = 0.03
 DRAM_CV = 0.10
-AS_TEXT = "info_as_text"  # something that JSON cannot say was written as text
-MAX_EXACT = 2**53 - 1  # RFC 8785, 3.2.2.3: what a double holds exactly
 SHORT_NS = 300_000_000  # below three samples a single span says little by itself
 
 
@@ -130,18 +128,16 @@ def _divide(
     domain: Domain,
     part: int,
     whole: int,
-    *,
     gain_cv: float,
-    duration_ns: int,
     excluded: bool,
     idle_w: float | None,
-    short: bool = False,
 ) -> _Part:
     """Give the task its ``part`` of ``whole`` of one component, with its uncertainty.
 
     What is the same in every span of a run (the counter's gain, the unequal worth of
     CPU seconds, the model) is kept apart from what is new in each (the edges).
     """
+    duration_ns = host.duration_ns
     idle_uj = None if idle_w is None else round(idle_w * duration_ns / 1_000)
     split = attribution.split(
         domain.total, part, whole, excluded=excluded, idle_uj=idle_uj
@@ -153,20 +149,20 @@ def _divide(
     if host.model_cv is not None:
         common, single, low, high = host.model_cv * j, 0.0, 0, 0
     else:
-        half_uj = (domain.high - domain.low) / 2
+        total, low, high = domain
+        half_uj = (high - low) / 2
         if host.interval_ns and duration_ns and "extrapolated" in host.flags:
             # The bounds past the last sample assume the most a zone can ever draw,
             # which guarantees them but says nothing about what is likely: there the
             # power is taken to be off by as much as twice the span's own mean.
-            half_uj = min(half_uj, 2 * domain.total * host.interval_ns / duration_ns)
+            half_uj = min(half_uj, 2 * total * host.interval_ns / duration_ns)
         single = half_uj / 1e6 * ratio / sqrt(3)  # rectangular: JCGM 100:2008, 4.3.7
-        if short:
-            single = hypot(
-                single, j * attribution.short_cv(duration_ns, host.interval_ns)
-            )
+        if host.interval_ns:
+            few = attribution.short_cv(duration_ns, host.interval_ns)
+            single = hypot(single, j * few)
         common = j * hypot(gain_cv, attribution.share_cv(ratio))
-        low = attribution.share(domain.low, part, whole)
-        high = attribution.share(domain.high, part, whole)
+        low = attribution.share(low, part, whole)
+        high = attribution.share(high, part, whole)
     component: Component = {
         "j": j,
         "source": host.source,
@@ -174,6 +170,47 @@ def _divide(
         "reason": None,
     }
     return _Part(component, split, common, single, low, high)
+
+
+def _cpu(
+    task: Task, host: Host, baseline: Baseline, excluded: bool, flags: list[str]
+) -> tuple[float | None, _Part]:
+    """Return the task's share of the busy CPU time, and of the packages' energy."""
+    own = host.pinned
+    busy_ns, domain, idle_w = host.busy_ns, host.cpu, baseline.cpu_w
+    if own is not None:
+        busy_ns, domain = own.busy_ns, own.domain if domain is not None else None
+        idle_w = None if idle_w is None else idle_w * own.part_of_packages
+    if busy_ns is None:
+        return None, _Part(missing(host.cpu_reason))
+    cpu_ns = task.cpu_ns
+    ratio, clamped = attribution.ratio(cpu_ns, busy_ns)
+    if clamped:
+        flags.append("ratio_clamped")
+    if domain is None:
+        return ratio, _Part(missing(host.cpu_reason))
+    if host.model_cv is not None:
+        flags.append("modelled")
+    elif host.interval_ns and host.duration_ns < SHORT_NS:
+        flags.append("short_span")
+    whole = busy_ns if busy_ns > 0 else cpu_ns
+    part = max(0, min(cpu_ns, whole))
+    return ratio, _divide(host, domain, part, whole, PACKAGE_CV, excluded, idle_w)
+
+
+def _dram(
+    task: Task, host: Host, baseline: Baseline, excluded: bool, flags: list[str]
+) -> _Part:
+    """Return the task's share of the memory's energy: as much as it holds of memory."""
+    if host.dram is None:
+        return _Part(missing(host.dram_reason))
+    resident, used = task.memory["rss_bytes"], task.memory_used_bytes
+    if resident is None or not used:
+        return _Part(missing("resident_set_unknown"))
+    flags.append("dram_by_resident_set")
+    mine, whole = task.part
+    part, whole = min(resident, used) * mine, used * whole
+    return _divide(host, host.dram, part, whole, DRAM_CV, excluded, baseline.dram_w)
 
 
 def build(
@@ -196,69 +233,21 @@ def build(
     flags = [*host.flags, *task.flags]
     excluded = policy == "excluded"
     duration = task.duration_ns
-    own = host.pinned
-    busy_ns = host.busy_ns if own is None else own.busy_ns
-
-    ratio: float | None = None
-    cpu = _Part(missing(host.cpu_reason))
-    if busy_ns is not None:
-        ratio, clamped = attribution.ratio(task.cpu_ns, busy_ns)
-        if clamped:
-            flags.append("ratio_clamped")
-        if host.cpu is not None:
-            short = host.interval_ns > 0
-            if host.model_cv is not None:
-                flags.append("modelled")
-            elif short and duration < SHORT_NS:
-                flags.append("short_span")
-            idle_w = baseline.cpu_w
-            if own is not None and idle_w is not None:
-                idle_w *= own.part_of_packages
-            cpu = _divide(
-                host,
-                host.cpu if own is None else own.domain,
-                max(0, min(task.cpu_ns, busy_ns)) if busy_ns > 0 else task.cpu_ns,
-                busy_ns if busy_ns > 0 else task.cpu_ns,
-                gain_cv=PACKAGE_CV,
-                duration_ns=duration,
-                excluded=excluded,
-                idle_w=idle_w,
-                short=short,
-            )
-
-    dram = _Part(missing(host.dram_reason))
-    if host.dram is not None:
-        resident, used = task.memory["rss_bytes"], task.memory_used_bytes
-        if resident is None or not used:
-            dram = _Part(missing("resident_set_unknown"))
-        else:
-            flags.append("dram_by_resident_set")
-            dram = _divide(
-                host,
-                host.dram,
-                min(resident, used) * task.part[0],
-                used * task.part[1],
-                gain_cv=DRAM_CV,
-                duration_ns=duration,
-                excluded=excluded,
-                idle_w=baseline.dram_w,
-            )
-
+    ratio, (cpu, cpu_split, cpu_common, cpu_single, cpu_low, cpu_high) = _cpu(
+        task, host, baseline, excluded, flags
+    )
+    dram, dram_split, dram_common, dram_single, dram_low, dram_high = _dram(
+        task, host, baseline, excluded, flags
+    )
     gpu, devices = gpus if gpus is not None else (missing("not_measured"), [])
-    components: Components = {
-        "cpu": cpu.component,
-        "dram": dram.component,
-        "gpu": gpu,
-    }
-    common = cpu.common_j + dram.common_j + (gpu["uncertainty_j"] or 0.0)
-    single = hypot(cpu.single_j, dram.single_j)
-    cpu_j, dram_j = cpu.component["j"], dram.component["j"]
-    total_j = None
-    if cpu_j is not None:
-        total_j = cpu_j + (dram_j or 0.0) + (gpu["j"] or 0.0)
-    measured = host.mode == "governor" and cpu.split is not None
-    origin = host.origin if host.mode == "governor" else None
-    host_energy, dynamic_j = _host_energy(host, cpu.split, dram.split, baseline)
+    common = cpu_common + dram_common + (gpu["uncertainty_j"] or 0.0)
+    single = hypot(cpu_single, dram_single)
+    cpu_j, dram_j, gpu_j = cpu["j"], dram["j"], gpu["j"]
+    total_j = None if cpu_j is None else cpu_j + (dram_j or 0.0) + (gpu_j or 0.0)
+    governed = host.mode == "governor"
+    origin = host.origin if governed else None
+    host_energy, dynamic_j = _host_energy(host, cpu_split, dram_split, baseline)
+    components: Components = {"cpu": cpu, "dram": dram, "gpu": gpu}
     metric: Metric = {
         "schema": METRIC_SCHEMA,
         "operation": task.operation,
@@ -281,12 +270,12 @@ def build(
             "components": components,
             "components_missing": [
                 name
-                for name, j in (("cpu", cpu_j), ("dram", dram_j), ("gpu", gpu["j"]))
+                for name, j in (("cpu", cpu_j), ("dram", dram_j), ("gpu", gpu_j))
                 if j is None
             ],
             "bounds_j": (
-                [joules(cpu.low + dram.low), joules(cpu.high + dram.high)]
-                if measured
+                [joules(cpu_low + dram_low), joules(cpu_high + dram_high)]
+                if governed and cpu_split is not None
                 else None
             ),
             "host": host_energy,
@@ -371,51 +360,3 @@ def _host_energy(
         energy["idle_j"] = joules(idle)
         energy["dynamic_j"] = joules(total - idle)
     return energy, None if above is None else joules(above)
-
-
-def plain(value: object, told: set[str], depth: int = 8) -> Any:
-    """Return ``value`` as plain JSON: what isn't, becomes text, and is ``told``.
-
-    NaN and the infinities become text too, because JSON has no word for them and null
-    would say that nothing was given; so do integers past 2**53, which not every reader
-    keeps. Scalars of numpy and torch give their number. Of names that become the same
-    text the later ones get underscores.
-
-    Args:
-        value: Anything.
-        told: Gets :data:`AS_TEXT` if a value was written as text that is none.
-        depth: Containers in one another that are kept as such.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        try:
-            return value.encode().decode()
-        except UnicodeEncodeError:  # half of a surrogate pair
-            told.add(AS_TEXT)
-            return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, int) and abs(value) <= MAX_EXACT:
-        return int(value)
-    if isinstance(value, float) and isfinite(value):
-        return float(value)
-    if depth > 0 and isinstance(value, dict):
-        made: dict[str, Any] = {}
-        for key, item in value.items():
-            name = plain(key, told, 0)
-            if not isinstance(name, str):
-                told.add(AS_TEXT)
-                name = str(name)
-            while name in made:
-                name += "_"
-            made[name] = plain(item, told, depth - 1)
-        return made
-    if depth > 0 and isinstance(value, (list, tuple)):
-        return [plain(item, told, depth - 1) for item in value]
-    try:
-        if getattr(value, "ndim", None) == 0:
-            return plain(value.item(), told, 0)  # type: ignore[attr-defined]
-        told.add(AS_TEXT)
-        text = int.__repr__(value) if isinstance(value, int) else str(value)
-        return text.encode("utf-8", "backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - the caller's own code must not stop us
-        return f"<{type(value).__name__}>"

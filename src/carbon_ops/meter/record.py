@@ -15,7 +15,7 @@ from typing import Any
 
 from carbon_ops.ledger.canonical import CanonicalError, dumps
 from carbon_ops.ledger.chain import MAX_RECORD_BYTES, RESERVED
-from carbon_ops.meter.metric import AS_TEXT, MAX_EXACT, plain
+from carbon_ops.meter.plain import AS_TEXT, MAX_EXACT, plain
 from carbon_ops.model import Metric
 
 RENAMED = "info_renamed"  # a reserved name got an underscore behind it

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.meter.lanes import Lane, Pool
-    from carbon_ops.meter.logger import EnergyLogger, Mark
+    from carbon_ops.meter.logger import EnergyLogger
     from carbon_ops.meter.process_tree import CpuClock
+    from carbon_ops.meter.readings import Mark
     from carbon_ops.model import Metric
+
+    Ids = tuple[str, str | None, str]  # of a span, of the one around it, of the trace
 
 current: ContextVar[Span | None] = ContextVar("carbon_ops_span", default=None)
 _entering: set[int] = set()  # threads inside the next function
@@ -132,7 +135,7 @@ class Span:
             self._outer = _running(parent)
         if self._kind != "generator":  # whose caller is not inside it between its steps
             enter(self)
-        self._mark = self._logger._begin_span(self, within)
+        self._mark = self._logger._readings.begin(self, within)
         return self
 
     def end(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from carbon_ops import EnergyLogger, Ledger, verify_ledger
 from carbon_ops.ledger.chain import MAX_RECORD_BYTES, draft
 from carbon_ops.ledger.recompute import difference
-from carbon_ops.meter.metric import plain
+from carbon_ops.meter.plain import plain
 from carbon_ops.meter.record import records
 
 NOWHERE = "/nonexistent/carbon-ops.sock"

@@ -15,7 +15,7 @@ import pytest
 from carbon_ops import CarbonEstimator, EnergyLogger, Ledger, verify_ledger
 from carbon_ops.errors import LedgerError, UnknownRegionError
 from carbon_ops.estimate.record import CarbonRecord
-from carbon_ops.meter.metric import plain
+from carbon_ops.meter.plain import plain
 
 NOWHERE = "/nonexistent/carbon-ops.sock"
 
