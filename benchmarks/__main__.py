@@ -68,18 +68,27 @@ def write_page() -> None:
 
 
 def save(name: str, result: dict[str, Any]) -> None:
-    """Store a result; scenarios that were not measured now keep their former runs."""
+    """Store a result; what was not measured now, on the same machine, is kept."""
     if os.path.exists(os.path.join(RESULTS, f"{name}.json")):
         former = saved(name)
         if former["machine"] == result["machine"]:
-            result = dict(result)
-            for part in {"meters", "runs", "taken"} & set(former):
-                if "runs" in result:
-                    result[part] = former[part] | result[part]
+            result = merged(former, result)
     os.makedirs(RESULTS, exist_ok=True)
     with open(os.path.join(RESULTS, f"{name}.json"), "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def merged(former: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return ``result`` with the scenarios and scripts that only ``former`` has."""
+    result = dict(result)
+    for part in {"meters", "runs", "taken"} & set(result):
+        result[part] = former[part] | result[part]
+    if "scripts" in result:
+        found = {run["script"]: run for run in (*former["scripts"], *result["scripts"])}
+        known = (script.script for script in own.SCRIPTS)
+        result["scripts"] = [found[script] for script in known if script in found]
+    return result
 
 
 def listed(text: str) -> list[str]:

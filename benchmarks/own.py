@@ -25,6 +25,7 @@ SCRIPTS = (
         "counter_accuracy.py",
         ("--seconds", "22", "--windows", "200"),
     ),
+    Script("Energy of short spans", "short_spans.py"),
     Script("Accuracy of shares of energy", "attribution_accuracy.py"),
     Script("One reading of eight zones", "counter_reading.py", ("--rounds", "15")),
     Script(
@@ -58,19 +59,19 @@ SCRIPTS = (
 def measure(names: list[str]) -> dict[str, Any]:
     """Run the scripts whose file names start with one of ``names``; all if empty."""
     result: dict[str, Any] = {"schema": "carbon-ops/own-benchmarks/1"}
-    result["machine"], result["taken"] = machine(), moment()
-    result["scripts"] = []
+    result["machine"], result["scripts"] = machine(), []
     for title, script, arguments in SCRIPTS:
         if names and not script.startswith(tuple(names)):
             continue
         say(f"run {script} {' '.join(arguments)}")
+        taken = moment()
         ran = subprocess.run(
             [sys.executable, os.path.join(ROOT, "benchmarks", script), *arguments],
             capture_output=True,
             text=True,
             check=False,
         )
-        result["taken"]["loads"].append(round(os.getloadavg()[0], 1))
+        taken["loads"].append(round(os.getloadavg()[0], 1))
         if ran.returncode and not ran.stdout:
             say(ran.stderr)
         result["scripts"].append(
@@ -78,6 +79,7 @@ def measure(names: list[str]) -> dict[str, Any]:
                 "title": title,
                 "script": script,
                 "arguments": list(arguments),
+                "taken": taken,
                 "status": ran.returncode,
                 "output": ran.stdout.rstrip() or ran.stderr.strip()[-500:],
             }

@@ -127,7 +127,7 @@ def worked(path: str, seconds: float) -> list[Picture]:
             )
             for s, total in zip(samples, totals, strict=True)
         ]
-        picture = Picture(curve, turn, f"{client.layout.source}: {zone.key}")
+        picture = Picture(curve, turn, zone.key)
         report(picture, zone.key, totals[-1].wraps - totals[0].wraps)
         pictures.append(picture)
     client.close()

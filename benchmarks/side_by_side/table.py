@@ -186,7 +186,7 @@ def side_by_side(result: Run) -> str:
 def own(result: Run) -> str:
     """Return the Markdown of a result of :func:`benchmarks.own.measure`."""
     parts = [
-        f"{on(result['machine'])} {moments([result['taken']])} Short runs: more rounds "
+        f"{on(result['machine'])} {moments([run['taken'] for run in result['scripts']])} Short runs: more rounds "
         "give steadier numbers.\n"
     ]
     for run in result["scripts"]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks import __main__ as command
+from benchmarks import own
 from benchmarks.side_by_side import table
 from benchmarks.side_by_side.peers import PEERS, TASK_MODES
+from benchmarks.virtual_host.host import ROOT
 
 RUN = {"joules": 110.0, "true_j": 100.0}
 
@@ -60,3 +63,28 @@ def test_every_meter_and_mode_is_in_the_stored_result() -> None:
             where = "neighbour" if mode in TASK_MODES else "two_sockets"
             assert len(result["runs"][where][label]) >= 1
     assert json.dumps(result)
+
+
+def test_a_script_measured_alone_leaves_the_results_of_the_others() -> None:
+    former = command.saved("own")
+    names = [script["script"] for script in former["scripts"]]
+    again = {**former["scripts"][1], "output": "new"}
+    merged = command.merged(former, {**former, "scripts": [again]})
+    assert [script["script"] for script in merged["scripts"]] == names
+    assert merged["scripts"][1]["output"] == "new"
+    assert merged["scripts"][0] == former["scripts"][0]
+
+
+def test_every_script_of_the_project_has_a_stored_result() -> None:
+    stored = [script["script"] for script in command.saved("own")["scripts"]]
+    assert stored == [script.script for script in own.SCRIPTS]
+
+
+def test_the_page_on_wrapping_tells_what_short_spans_measured() -> None:
+    outputs = {s["script"]: s["output"] for s in command.saved("own")["scripts"]}
+    percent = dict(re.findall(r"([\d.]+) s +([\d.]+)%", outputs["short_spans.py"]))
+    page = Path(ROOT, "docs/explanation/wrapping-and-aliasing.md").read_text()
+    told = re.findall(r"([\d.]+) % at ([\d.]+) s", page)
+    assert len(told) == 4
+    for figure, length in told:
+        assert figure == percent[length]
