@@ -144,7 +144,7 @@ def fill(path: Path, records: int) -> None:
     with Ledger.init(path, signer=KEY) as ledger:
         same = draft(SMALL)
         while (missing := records - ledger.size) > 0:
-            ledger._run([same] * min(missing, 25_600))
+            ledger._turns.run([same] * min(missing, 25_600))
 
 
 def growth(folder: Path, records: int, rounds: int) -> list[Goal]:

@@ -19,8 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carbon_ops.errors import LedgerError
+from carbon_ops.ledger.chain import draft
+from carbon_ops.ledger.files import Directory
+from carbon_ops.ledger.handover import Handover
 from carbon_ops.ledger.note import Signer
-from carbon_ops.ledger.store import CheckpointDelayed, Ledger, LedgerWriteError
+from carbon_ops.ledger.store import CheckpointDelayed, Ledger, LedgerWriteError, Receipt
 from carbon_ops.ledger.verify import verify_ledger
 
 KEY = Signer("host.example/test", bytes(range(32)))
@@ -32,6 +35,7 @@ FAILURES = {
     "KILL_AFTER": -1,
 }
 NEW = [{"type": "energy_metric", "new": i} for i in range(3)]
+GIVEN = {"type": "energy_metric", "new": 9}  # handed over by a writer that waits
 
 
 def fill(path: Path, key: Signer | None, records: int) -> None:
@@ -70,6 +74,7 @@ SCENARIOS: dict[str, tuple[Callable[[Path], None], Signer | None, bool]] = {
     "append": (prepare_append, KEY, False),
     "unsigned": (prepare_unsigned, None, False),
     "seal": (prepare_seal, KEY, False),
+    "hand_over": (prepare_seal, KEY, False),
     "open_and_append": (prepare_append, KEY, True),
     "open_pending": (prepare_pending, KEY, True),
     "open_torn": (prepare_torn, KEY, True),
@@ -81,6 +86,8 @@ def child(
 ) -> dict[str, object]:
     """Run the scenario with call number ``at`` failing; tell how it ended."""
     told: dict[str, object] = {}
+    ledger: Ledger | None = None
+    attempted: tuple[Receipt, ...] = ()
     try:
         if not opens:
             ledger = Ledger.open(path, signer=key)
@@ -90,6 +97,7 @@ def child(
         told["acked"] = [receipt.seq for receipt in ledger.append_many(NEW)]
     except LedgerWriteError as error:
         told["durable"] = [receipt.seq for receipt in error.durable]
+        attempted = error.attempted
         told["unsure"] = error.unsure
         told["delayed"] = isinstance(error, CheckpointDelayed)
     except LedgerError as error:
@@ -97,11 +105,17 @@ def child(
     except BaseException as error:  # noqa: BLE001 - a traceback is a finding
         told["escaped"] = repr(error)
     told["reached"] = shim.fail_disarm() >= at
+    if ledger is not None:  # the same object goes on, whatever happened
+        try:
+            told["then"] = ledger.append({"type": "energy_metric", "then": True}).seq
+            told["held"] = [one.seq for one in attempted if ledger.holds(one)]
+        except BaseException as error:  # noqa: BLE001
+            told["escaped"] = f"afterwards: {error!r}"
     return told
 
 
-def stored(path: Path) -> list[int]:
-    """Return the seqs of the new records on the disk."""
+def stored(path: Path, given: bool = False) -> list[int]:
+    """Return the seqs of the new records on the disk, or of those handed over."""
     files = [*sorted(path.glob("seg-*")), path / "active.jsonl"]
     lines = [
         json.loads(line)
@@ -110,7 +124,11 @@ def stored(path: Path) -> list[int]:
         for line in file.read_bytes().split(b"\n")
         if line.startswith(b"{") and line.endswith(b"}")
     ]
-    return [line["seq"] for line in lines if "new" in line]
+    return [
+        line["seq"]
+        for line in lines
+        if "new" in line and (line["new"] == GIVEN["new"]) == given
+    ]
 
 
 def complaints(
@@ -122,7 +140,7 @@ def complaints(
     killed = "reached" not in told
     if "escaped" in told:
         found.append(f"escaped: {told['escaped']}")
-    for name in ("acked", "durable"):
+    for name in ("acked", "durable", "held"):
         missing = [seq for seq in told.get(name, []) if seq not in on_disk]  # type: ignore[attr-defined]
         if missing:
             found.append(f"{name} {missing} lost")
@@ -150,6 +168,22 @@ def complaints(
     return found
 
 
+def settled(path: Path, handover: Handover) -> list[str]:
+    """Let the writer that waited look what became of its record."""
+    drafts = [draft(GIVEN)]
+    done = handover.done()
+    before = stored(path, given=True)
+    if done and before != [receipt.seq for receipt in handover.receipts]:
+        return [f"said to be done, but on the disk {before}"]
+    if not done:
+        with Ledger.open(path, signer=KEY) as ledger, ledger._turns.alone():
+            written = ledger._turns._write(drafts, handover)
+        after = stored(path, given=True)
+        if [receipt.seq for receipt in written.receipts] != after or len(after) != 1:
+            return [f"handed over, {before} on the disk, then {after}, not one"]
+    return []
+
+
 def main(library: str, scenario: str, failure: str, folder: str) -> None:
     shim = ctypes.CDLL(library)
     prepare, key, opens = SCENARIOS[scenario]
@@ -160,6 +194,10 @@ def main(library: str, scenario: str, failure: str, folder: str) -> None:
     while True:
         at += 1
         shutil.copytree(template, path)
+        directory = Directory(str(path))
+        handover = Handover(directory, KEY.vkey, [draft(GIVEN)])
+        if scenario == "hand_over":
+            handover.done()
         read, write = os.pipe()
         process = os.fork()
         if process == 0:
@@ -172,6 +210,11 @@ def main(library: str, scenario: str, failure: str, folder: str) -> None:
         _, status = os.waitpid(process, 0)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
             found.append(f"call {at}: died of signal {os.WTERMSIG(status)}")
+        if scenario == "hand_over":
+            for complaint in settled(path, handover):
+                found.append(f"call {at}: {complaint} {told}")
+        handover.__exit__()
+        directory.close()
         for complaint in complaints(path, key, told, scenario == "open_torn"):
             found.append(f"call {at}: {complaint} {told}")
         shutil.rmtree(path)

@@ -21,6 +21,7 @@ SCENARIOS = (
     "append",
     "unsigned",
     "seal",
+    "hand_over",
     "open_and_append",
     "open_pending",
     "open_torn",

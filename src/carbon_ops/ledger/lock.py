@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from carbon_ops.errors import LedgerError
@@ -58,11 +58,14 @@ class WriterLock:
                 self._owner = 0
 
     @contextmanager
-    def among_processes(self, deadline: float) -> Iterator[None]:
-        """Hold the lock against other processes.
+    def among_processes(
+        self, deadline: float, needless: Callable[[], bool] = lambda: False
+    ) -> Iterator[bool]:
+        """Hold the lock against other processes; yields whether it does.
 
         Args:
             deadline: When to give up [s of CLOCK_MONOTONIC].
+            needless: Asked while another holds it; true ends the waiting, without it.
 
         Raises:
             LockTimeout: not obtained in time.
@@ -70,15 +73,14 @@ class WriterLock:
         """
         try:
             try:
-                self._descriptor = self._lock_file(deadline)
-                self._wait(self._directory.descriptor, deadline)
+                held = self._lock_file(deadline, needless)
             except OSError as error:
                 raise LedgerError(
                     f"cannot lock the ledger {self._directory.path}: {error.strerror}",
                     hint="It needs a local file system with flock, and a directory "
                     "this user may write.",
                 ) from error
-            yield
+            yield held
         finally:
             self._release()
 
@@ -86,33 +88,34 @@ class WriterLock:
         """Drop what was inherited over ``fork``, without unlocking it for the parent."""
         self._threads = threading.Lock()
         self._owner = 0
-        if self._descriptor >= 0:
-            close_quietly(self._descriptor)
-            self._descriptor = -1
+        self._let_go()
 
-    def _lock_file(self, deadline: float) -> int:
+    def _lock_file(self, deadline: float, needless: Callable[[], bool]) -> bool:
         here = self._directory.descriptor
         flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
-            descriptor = os.open(LOCK, flags, 0o640, dir_fd=here)
-            try:
-                self._wait(descriptor, deadline)
-                named = self._directory.state(LOCK)
-                if named is not None and os.path.samestat(named, os.fstat(descriptor)):
-                    return descriptor
-            except BaseException:
-                close_quietly(descriptor)
-                raise
-            close_quietly(descriptor)  # replaced or deleted while we waited: again
+            self._descriptor = os.open(LOCK, flags, 0o640, dir_fd=here)
+            if not self._wait(self._descriptor, deadline, needless):
+                return False
+            named = self._directory.state(LOCK)
+            if named is not None and os.path.samestat(
+                named, os.fstat(self._descriptor)
+            ):
+                return self._wait(here, deadline, needless)
+            self._let_go()  # replaced or deleted while we waited: again
 
-    def _wait(self, descriptor: int, deadline: float) -> None:
+    def _wait(
+        self, descriptor: int, deadline: float, needless: Callable[[], bool]
+    ) -> bool:
         pause_s = _FIRST_WAIT_S
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                return True
             except BlockingIOError:
                 pass
+            if needless():
+                return False
             if time.monotonic() >= deadline:
                 raise LockTimeout(
                     f"the ledger {self._directory.path} stayed locked by another writer; "
@@ -124,8 +127,13 @@ class WriterLock:
 
     def _release(self) -> None:
         if self._descriptor >= 0:
+            # Said aloud: a lock stands as long as a forked child has the descriptor.
             for descriptor in (self._directory.descriptor, self._descriptor):
                 with suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._descriptor >= 0:
             close_quietly(self._descriptor)
             self._descriptor = -1

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from carbon_ops.errors import InvalidInputError, LedgerError
-from carbon_ops.ledger.chain import Draft, draft
+from carbon_ops.ledger.chain import draft
 from carbon_ops.ledger.failures import (
     CheckpointDelayed,
     KeyNotInForceError,
@@ -28,10 +25,12 @@ from carbon_ops.ledger.failures import (
     LedgerWriteError,
 )
 from carbon_ops.ledger.files import Directory
-from carbon_ops.ledger.lock import LockTimeout, WriterLock
+from carbon_ops.ledger.handover import remove_folder
+from carbon_ops.ledger.lock import LockTimeout
 from carbon_ops.ledger.note import Checkpoint, Signer
 from carbon_ops.ledger.recovery import Genesis, is_step, read_genesis
 from carbon_ops.ledger.tail import LedgerCorruptError, Receipt
+from carbon_ops.ledger.turns import Turns, told
 from carbon_ops.ledger.writer import Recovered, Writer
 
 if TYPE_CHECKING:
@@ -53,19 +52,6 @@ SEGMENT_RECORDS = 256  # one C2SP tile
 LOCK_TIMEOUT_S = 10.0
 
 
-class _Batch:
-    """The records of one call, on their way to the disk."""
-
-    __slots__ = ("deadline", "done", "drafts", "error", "receipts")
-
-    def __init__(self, drafts: list[Draft], deadline: float) -> None:
-        self.drafts = drafts
-        self.deadline = deadline
-        self.receipts: list[Receipt] = []
-        self.error: LedgerError | None = None
-        self.done = False
-
-
 class Ledger:
     """A ledger opened for writing; a context manager. Made by init and open."""
 
@@ -74,11 +60,7 @@ class Ledger:
         self.path = writer.directory.path
         self.origin = writer.genesis.origin
         self._writer = writer
-        self._lock = WriterLock(writer.directory)
-        self._lock_timeout_s = lock_timeout_s
-        self._queue: deque[_Batch] = deque()
-        self._process = os.getpid()
-        _ledgers.add(self)
+        self._turns = Turns(writer, lock_timeout_s)
 
     @classmethod
     def init(
@@ -117,13 +99,13 @@ class Ledger:
         _check_origin(origin)
         _make_directory(path)
         genesis = Genesis(origin, segment_records, signer.vkey if signer else None)
-        ledger = cls(Writer(Directory(path), genesis, signer), lock_timeout_s)
-        try:
-            with ledger._alone():
+        directory = Directory(path)
+        with contextlib.ExitStack() as undo:
+            undo.callback(directory.close)
+            ledger = cls(Writer(directory, genesis, signer), lock_timeout_s)
+            with ledger._turns.alone():
                 ledger._writer.begin()
-        except BaseException:
-            ledger._writer.directory.close()
-            raise
+            undo.pop_all()
         return ledger
 
     @classmethod
@@ -159,24 +141,19 @@ class Ledger:
             LedgerError: no ledger there, no key, or it cannot be read.
         """
         directory = Directory(os.path.abspath(path))
-        try:
-            with _told(directory.path):
+        with contextlib.ExitStack() as undo:
+            undo.callback(directory.close)
+            with told(directory.path):
                 genesis = read_genesis(directory)
             writer = _writer_for(directory, genesis, signer, key_file)
-        except BaseException:
-            directory.close()
-            raise
-        ledger = cls(writer, lock_timeout_s)
-        try:
-            with ledger._alone():
+            ledger = cls(writer, lock_timeout_s)
+            with ledger._turns.alone():
                 directory.remove_stale()
                 writer.cut_any = repair
                 writer.refresh()
                 writer.cut_any = False
                 writer.settle([])
-        except BaseException:
-            writer.directory.close()
-            raise
+            undo.pop_all()
         return ledger
 
     @classmethod
@@ -195,7 +172,7 @@ class Ledger:
 
         from carbon_ops.ledger import keys
 
-        with _told(os.fspath(path)):
+        with told(os.fspath(path)):
             free = not os.path.lexists(path) or (
                 os.path.isdir(path) and not os.listdir(path)
             )
@@ -213,10 +190,10 @@ class Ledger:
         if writer.directory.descriptor < 0:
             return
         try:
-            ours = self._process == os.getpid() and not writer.stopped
-            if ours and writer.unfinished:
+            if self._turns.process == os.getpid() and writer.unfinished:
                 self.flush()
         finally:
+            remove_folder(writer.directory)
             writer.directory.close()
 
     def __enter__(self) -> Ledger:
@@ -242,8 +219,7 @@ class Ledger:
     @property
     def vkey(self) -> str | None:
         """The public key of the key that signs here; None: the ledger is unsigned."""
-        signer = self._writer.signer
-        return signer.vkey if signer is not None else None
+        return self._writer.vkey
 
     @property
     def signed(self) -> bool:
@@ -271,22 +247,33 @@ class Ledger:
             LedgerCorruptError: somebody damaged the ledger; nothing was written.
         """
         drafts = [draft(record) for record in records]
-        return self._run(drafts) if drafts else []
+        return self._turns.run(drafts) if drafts else []
 
     def flush(self) -> None:
         """Write a checkpoint that is missing, and a heartbeat that is due.
 
         Records need no flush: :meth:`append` returns when they are on the disk.
         """
-        self._run([])
+        self._turns.run([])
 
     def heartbeat(self) -> Receipt:
         """Write a record that says: the ledger was alive at this time."""
-        return self._run([self._writer.heartbeat()])[0]
+        return self._turns.run([self._writer.heartbeat()])[0]
+
+    def holds(self, receipt: Receipt) -> bool:
+        """Say whether a record is in the ledger, durable, after an ``unsure`` failure.
+
+        Raises:
+            LedgerError: the disk still refuses; nothing is known then.
+        """
+        with self._turns.alone():
+            self._writer.refresh()
+            self._writer.settle([])
+            return bool(self._writer.prefix([receipt]))
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the statement of the checkpoint over all records; None if unsigned."""
-        with self._alone():
+        with self._turns.alone():
             self._writer.refresh()
             self._writer.settle([])
             return self._writer.statement() if self._writer.signer else None
@@ -310,7 +297,7 @@ class Ledger:
         """
         from carbon_ops.ledger.rotation import rotation_record
 
-        with self._alone():
+        with self._turns.alone():
             writer = self._writer
             writer.refresh()
             old = writer.signer
@@ -325,113 +312,6 @@ class Ledger:
             finally:
                 if install is not None and writer.signer is new:
                     install()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock against threads and processes."""
-        self._check_usable()
-        deadline = time.monotonic() + self._lock_timeout_s
-        with self._lock.among_threads():
-            self._check_usable()
-            with self._lock.among_processes(deadline), _told(self.path):
-                yield
-
-    def _check_usable(self) -> None:
-        if self._process != os.getpid():
-            self._adopt()
-        if self._writer.directory.descriptor < 0:
-            raise LedgerError(f"the ledger {self.path} is closed")
-        if self._writer.stopped:
-            raise LedgerError(
-                f"the ledger {self.path} stopped: {self._writer.stopped}",
-                hint="Check the disk, then open the ledger again.",
-            )
-
-    def _run(self, drafts: list[Draft]) -> list[Receipt]:
-        """Put records in line and have them written, by this thread or another."""
-        self._check_usable()
-        batch = _Batch(drafts, time.monotonic() + self._lock_timeout_s)
-        self._queue.append(batch)
-        try:
-            with self._lock.among_threads():
-                if not batch.done:
-                    self._write_waiting(batch)
-        except BaseException:
-            self._withdraw(batch)  # never reached the lock
-            raise
-        if batch.error is not None:
-            raise batch.error
-        return batch.receipts
-
-    def _write_waiting(self, batch: _Batch) -> None:
-        try:
-            self._check_usable()
-            with self._lock.among_processes(batch.deadline), _told(self.path):
-                self._writer.refresh()
-                self._write_queue()
-        except BaseException:
-            self._withdraw(batch)  # before another thread could write it
-            raise
-
-    def _withdraw(self, batch: _Batch) -> None:
-        with contextlib.suppress(ValueError):
-            self._queue.remove(batch)
-
-    def _write_queue(self) -> None:
-        """Write the records of all threads that wait, and tell each what became of its."""
-        batches = [self._queue.popleft() for _ in range(len(self._queue))]
-        writer = self._writer
-        drafts = [writer.heartbeat()] if writer.heartbeat_due() else []
-        at = len(drafts)
-        drafts += [one for batch in batches for one in batch.drafts]
-        try:
-            receipts, acknowledged, stopped = writer.write(drafts)
-        except BaseException as error:
-            for batch in batches:
-                batch.done = True
-                batch.error = LedgerWriteError(
-                    f"interrupted while writing: {error!r}", unsure=True
-                )
-            raise
-        for batch in batches:
-            end = at + len(batch.drafts)
-            batch.receipts = receipts[at:end]
-            if stopped is not None and (end > acknowledged or not batch.drafts):
-                batch.error = stopped.error(self.path, receipts[at:end], end - at)
-            batch.done = True
-            at = end
-
-    def _adopt(self) -> None:
-        """Become independent of the process that this one was forked from."""
-        self._process = os.getpid()
-        self._lock.forget()
-        self._queue.clear()
-        self._writer.forget()
-        if self._writer.directory.descriptor >= 0:
-            self._writer.directory.reopen()
-
-
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for ledger in list(_ledgers):
-        with contextlib.suppress(OSError):  # the ledger is closed then, and says so
-            ledger._adopt()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-@contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Turn what the system refuses before anything is written into a LedgerError."""
-    try:
-        yield
-    except OSError as error:
-        raise LedgerError(
-            f"cannot read the ledger {path}: {error.strerror}; nothing was written"
-        ) from error
 
 
 def _writer_for(

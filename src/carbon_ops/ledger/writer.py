@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from carbon_ops.clock import boottime_ns, monotonic_ns, rfc3339, wall_ns
 from carbon_ops.errors import LedgerError
 from carbon_ops.ledger import subtrees as trees
-from carbon_ops.ledger.chain import FORMAT, Draft, draft
+from carbon_ops.ledger.chain import FORMAT, Draft, draft, record_hash
 from carbon_ops.ledger.failures import (
     CheckpointDelayed,
     KeyNotInForceError,
     LedgerExistsError,
     LedgerWriteError,
     Stopped,
+    Written,
 )
 from carbon_ops.ledger.files import (
     ACTIVE,
@@ -52,14 +53,6 @@ class Recovered(NamedTuple):
     quarantine: str  # file of the ledger's directory that keeps the bytes
 
 
-class Written(NamedTuple):
-    """How far a write came."""
-
-    receipts: list[Receipt]  # of all records that are durable
-    acknowledged: int  # so many of them are covered by a checkpoint too
-    stopped: Stopped | None
-
-
 class Writer:
     """What one process knows of a ledger, and what it does to it."""
 
@@ -76,9 +69,11 @@ class Writer:
         self._key_file = key_file  # where a later key is found; None: nowhere
         self.cut_any = False  # cut an unsigned ledger whatever follows the damage
         self.recovered: Recovered | None = None
-        self.stopped = ""  # why nothing more is written
         self.tail = Tail(genesis.step)
-        self._known = False  # tail and held show the disk as it was
+        self._known = False  # tail and active show the files as they were
+        self._doubted = False  # the disk may not hold what the files show
+        self._sure = 0  # records that it does hold
+        self._torn = b""  # what follows the last good record in the active file
         self._subtrees = trees.empty(genesis.step)
         self._active: Identity | None = None  # as we know it; None: there is none
         self._covered = 0  # size of the newest checkpoint
@@ -114,6 +109,11 @@ class Writer:
         """Read everything from the disk at the next refresh."""
         self._known = False
 
+    @property
+    def vkey(self) -> str | None:
+        """The key in force, as verifiers know it; None: unsigned."""
+        return self.signer.vkey if self.signer is not None else None
+
     def statement(self) -> Checkpoint:
         """Return the unsigned statement over all records."""
         return Checkpoint(
@@ -137,9 +137,7 @@ class Writer:
         """Write ``drafts`` or raise what stopped it; see :meth:`write`."""
         written = self.write(drafts, also, then)
         if written.stopped is not None:
-            raise written.stopped.error(
-                self.directory.path, written.receipts, len(drafts)
-            )
+            raise written.error(self.directory.path, len(drafts))
         return written.receipts
 
     def write(
@@ -150,8 +148,8 @@ class Writer:
     ) -> Written:
         """Write ``drafts``, segment by segment, each with its checkpoint.
 
-        First mends what an earlier failure left: a checkpoint that lags behind, a full
-        active file.
+        First mends what an earlier failure left: an end of the ledger that the disk did
+        not confirm, a checkpoint that lags behind, a full active file.
 
         Args:
             drafts: Records; none at all just mends.
@@ -159,45 +157,96 @@ class Writer:
             then: The key in force once the records are durable.
         """
         receipts: list[Receipt] = []
+        attempted: list[Receipt] = []
         acknowledged = 0
+        known, self._known = self._known, False  # an interrupt leaves it so
         try:
-            self._sign()
+            self._mend()
             if not self.tail.room:
                 self._seal()
             while acknowledged < len(drafts):
                 part = drafts[acknowledged : acknowledged + self.tail.room]
-                receipts += self._put(part, also, then)
+                data, attempted = self.tail.lines(part)
+                self._put(data, attempted[-1].hash, also, then)
+                receipts, attempted = receipts + attempted, []
                 self._sign(prepared=True)
                 acknowledged = len(receipts)
                 if not self.tail.room:
                     self._seal(last=acknowledged == len(drafts))
         except Stopped as stopped:
-            if isinstance(stopped.cause, SyncFailedError):
-                self.stopped = f"the disk did not confirm a write ({stopped.cause})"
-            return Written(receipts, acknowledged, stopped)
-        except BaseException:
-            self._known = False  # an interrupt, somewhere between disk and memory
-            raise
+            unsynced = isinstance(stopped.cause, SyncFailedError)
+            self._doubted = self._doubted or unsynced
+            self._known = known and not unsynced
+            tried = tuple(attempted) if unsynced else ()
+            return Written(receipts, acknowledged, stopped, tried)
+        self._known = known and not self._doubted
         return Written(receipts, acknowledged, None)
 
+    def _mend(self) -> None:
+        """Write the end of the ledger anew, where the disk may not hold what it shows.
+
+        That is after a sync that failed, ours or that of a writer that left records
+        without a checkpoint: to read them back proves nothing.
+        """
+        behind = self.signer is not None and self._covered != self.tail.size
+        if not self._doubted and not behind:
+            return
+        try:
+            if self.tail.data or self._torn:
+                whole = self.tail.data + self._torn
+                self._active = self.directory.replace(ACTIVE, whole)
+            else:
+                self.directory.sync()
+        except OSError as error:
+            if self._doubted:
+                raise Stopped(LedgerWriteError, error, self._sure) from error
+            raise Stopped(CheckpointDelayed, error) from error
+        self._sure = self.tail.size
+        self._covered = 0  # its file may be in doubt as well
+        self._sign()
+        self._doubted = False
+
+    def distrust(self, sure: int) -> None:
+        """Write the end of the ledger anew at the next write, before anything else.
+
+        Args:
+            sure: Records that the disk surely holds.
+        """
+        self._doubted, self._sure = True, sure
+
+    def prefix(self, receipts: list[Receipt]) -> list[Receipt]:
+        """Return the receipts, up to the first one whose record is not in the ledger."""
+        lines: dict[int, list[bytes]] = {}  # by the segment's first record
+        for at, (seq, digest) in enumerate(receipts):
+            first = seq - seq % self.genesis.step
+            if first not in lines:
+                sealed = first < self.tail.sealed
+                name = segment_name(first)
+                data = self.directory.read(name) if sealed else self.tail.data
+                lines[first] = (data or b"").split(b"\n")[:-1]
+            found = lines[first][seq - first : seq - first + 1]
+            if [record_hash(line) for line in found] != [digest]:
+                return receipts[:at]
+        return receipts
+
     def _put(
-        self, drafts: list[Draft], also: Signer | None, then: Signer | None
-    ) -> list[Receipt]:
-        """Replace the active file by itself and ``drafts``, and prepare the checkpoint.
+        self, data: bytes, last_hash: str, also: Signer | None, then: Signer | None
+    ) -> None:
+        """Replace the active file by itself and ``data``, and prepare the checkpoint.
 
         The checkpoint's temporary file is written before the directory is synced: where a
         file's ``fsync`` commits what was renamed before, that sync is then nearly free.
         The checkpoint itself is replaced after it, by :meth:`_sign`.
         """
-        data, receipts = self.tail.lines(drafts)
         directory = self.directory
+        self._sure = self.tail.size
         try:
             made = directory.prepare(ACTIVE, self.tail.data + data)
             directory.put_in_place(ACTIVE)
         except OSError as error:
             raise Stopped(LedgerWriteError, error) from error
-        self._active = made
-        self.tail.grow(data, receipts[-1].hash)
+        self._active, self._torn = made, b""
+        self.tail.grow(data, last_hash)
         self.signer = then or self.signer
         if self.signer is not None:
             try:
@@ -208,8 +257,8 @@ class Writer:
             directory.sync()
         except OSError as error:
             directory.discard(CHECKPOINT)
-            raise Stopped(LedgerWriteError, error) from error
-        return receipts
+            raise Stopped(LedgerWriteError, error, self._sure) from error
+        self._sure = self.tail.size
 
     def _prepare_checkpoint(self, also: Signer | None) -> None:
         signers = [one for one in (self.signer, also) if one is not None]
@@ -241,8 +290,9 @@ class Writer:
         try:
             self.directory.seal(first)
         except OSError as error:
-            if not last or isinstance(error, SyncFailedError):
+            if not last:
                 raise Stopped(LedgerWriteError, error) from error
+            self._doubted = self._doubted or isinstance(error, SyncFailedError)
             log().warning("%s not sealed: %s", segment_name(first), error)
             return
         self._active = None
@@ -271,7 +321,8 @@ class Writer:
             if self._read_more():
                 self._known = True
                 return
-        before, self._known = self.tail.size, False
+        before = self._sure if self._doubted else self.tail.size
+        self._known = False
         found = self._load()
         self._active = found.active
         if found.tail.size < before:
@@ -282,6 +333,9 @@ class Writer:
             )
         self.tail, self._covered = found.tail, found.covered
         self._subtrees = found.subtrees or self._subtrees
+        self._torn = found.torn
+        if not self._doubted:
+            self._sure = self._covered if self.signer else self.tail.size
         self._look_for_beat(found.newest + found.tail.data)
         self._known = True
         if found.torn:
@@ -353,19 +407,18 @@ class Writer:
             self.directory.replace(name, torn)
             if not tail.room:
                 self._active = self.directory.replace(ACTIVE, tail.data)
+                self._torn = b""
             written = self.write([draft(record)])
         except OSError as error:
             cause = error
         else:  # a checkpoint that is delayed is mended by the next write
             if written.stopped is not None and not written.receipts:
                 cause = written.stopped.cause
-        if cause is not None or self.stopped:
+        if cause is not None:
             self._known = False
-            if isinstance(cause, SyncFailedError):
-                self.stopped = f"the disk did not confirm a write ({cause})"
             raise LedgerError(
                 f"cannot move damaged bytes out of the ledger {self.directory.path}: "
-                f"{cause.strerror if cause is not None else self.stopped}"
+                f"{cause.strerror}"
             ) from cause
         self.recovered = Recovered(seq, len(torn), name)
 

@@ -213,7 +213,7 @@ def test_a_fork_while_a_thread_holds_the_lock_leaves_the_child_free(
         inside, go_on = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with ledger._alone():
+            with ledger._turns.alone():
                 inside.set()
                 go_on.wait(30)
 
@@ -247,7 +247,7 @@ def test_a_lock_that_is_kept_gives_an_error_and_no_record(tmp_path: Path) -> Non
         Ledger.init(path, signer=KEY) as holder,
         Ledger.open(path, signer=KEY, lock_timeout_s=0.05) as waiter,
     ):
-        with holder._alone():
+        with holder._turns.alone():
             with pytest.raises(LockTimeout, match="nothing was written"):
                 waiter.append(record(1))
             with pytest.raises(LockTimeout):
@@ -263,7 +263,7 @@ def test_deleting_the_lock_file_does_not_let_a_second_writer_in(tmp_path: Path) 
         Ledger.init(path, signer=KEY) as holder,
         Ledger.open(path, signer=KEY, lock_timeout_s=0.05) as waiter,
     ):
-        with holder._alone():
+        with holder._turns.alone():
             (path / "LOCK").unlink()
             with pytest.raises(LockTimeout):
                 waiter.append(record(1))
@@ -272,7 +272,7 @@ def test_deleting_the_lock_file_does_not_let_a_second_writer_in(tmp_path: Path) 
 
 def test_a_call_from_within_a_call_is_an_error_not_a_deadlock(tmp_path: Path) -> None:
     with Ledger.init(tmp_path / "l", signer=KEY) as ledger:
-        with ledger._alone(), pytest.raises(LedgerError, match="within itself"):
+        with ledger._turns.alone(), pytest.raises(LedgerError, match="within itself"):
             ledger.append(record(1))
         assert ledger.append(record(1)).seq == 1
 
