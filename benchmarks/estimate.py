@@ -20,10 +20,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from carbon_ops.estimate.analytical import Model
 from carbon_ops.estimate.engine import evaluate
 from carbon_ops.estimate.estimator import CarbonEstimator
 from carbon_ops.estimate.inputs import Input, TruncatedNormal
+from carbon_ops.estimate.moments import Model
 from carbon_ops.intensity.base import Intensity, Interval, Series, Signal
 
 HOUR_NS = 3_600_000_000_000

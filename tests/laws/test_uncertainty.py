@@ -11,14 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from carbon_ops.estimate import truncated
-from carbon_ops.estimate.analytical import (
-    Model,
-    Term,
-    analytical,
-    correlated,
-    shares,
-    total,
-)
+from carbon_ops.estimate.analytical import analytical
 from carbon_ops.estimate.inputs import (
     Distribution,
     Exact,
@@ -32,6 +25,7 @@ from carbon_ops.estimate.inputs import (
     shape,
     support,
 )
+from carbon_ops.estimate.moments import Model, Term, correlated, shares, total
 from carbon_ops.estimate.montecarlo import adaptive, sample
 from carbon_ops.estimate.normal import inverse, lower, upper
 

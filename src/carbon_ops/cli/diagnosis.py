@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from carbon_ops.cli import facts
@@ -18,12 +19,12 @@ from carbon_ops.meter.baseline import Idle
 from carbon_ops.sources.modelled import CpuModel
 
 State = Literal["measured", "modelled", "available", "unavailable"]
+CPU = "cpu package energy"  # the component that --strict wants measured
 
 
 class Finding(NamedTuple):
     """The state of one component."""
 
-    component: str
     state: State
     detail: str
     why: str | None = None  # why it is no better
@@ -31,12 +32,13 @@ class Finding(NamedTuple):
     broken: bool = False  # it is here but does not work: --strict fails
 
 
-_GOVERNOR = 'sudo "{python}" -m carbon_ops.governor.daemon'
+_there = partial(Finding, "available")
+_absent = partial(Finding, "unavailable")
 
 
 def start_governor() -> str:
     """Return the command that starts a governor from this installation."""
-    return _GOVERNOR.format(python=sys.executable or "python3")
+    return f'sudo "{sys.executable or "python3"}" -m carbon_ops.governor.daemon'
 
 
 def cpu(
@@ -46,112 +48,73 @@ def cpu(
     model: CpuModel,
 ) -> Finding:
     """Return how the energy of the CPU packages is found."""
-    name = "cpu package energy"
-    layout = governor.layout
+    layout, start = governor.layout, start_governor()
     if layout is not None:
-        zones = ", ".join(
-            zone.key for zone in layout.zones if zone.counted and zone.kind != "dram"
-        )
+        counted = [z.key for z in layout.zones if z.counted and z.kind != "dram"]
+        zones = ", ".join(counted)
         if layout.source == "simulated":
-            return Finding(
-                name,
-                "modelled",
-                f"SIMULATED counters through the governor: {zones}",
-                "the governor runs with --rapl-mode=simulated: no hardware is measured",
-                start_governor(),
-            )
-        return Finding(name, "measured", f"{layout.source} by the governor: {zones}")
+            detail = f"SIMULATED counters through the governor: {zones}"
+            return Finding("modelled", detail, _SIMULATED, start)
+        return Finding("measured", f"{layout.source} by the governor: {zones}")
+    if direct.error is None:
+        detail = f"rapl_sysfs, read by this process itself: {', '.join(direct.zones)}"
+        return Finding("measured", detail, f"no governor: {governor.message}", start)
     known = "" if model.known else " (not in the tables)"
     detail = (
         f"model of CPU load: {model.name}{known}, {model.idle_w:.3g} W idle to "
         f"{model.load_w:.3g} W, ± {100 * model.cv:.0f} %"
     )
-    if direct.error is None:
-        return Finding(
-            name,
-            "measured",
-            f"rapl_sysfs, read by this process itself: {', '.join(direct.zones)}",
-            f"no governor: {governor.message}",
-            start_governor(),
-        )
+    why = f"no governor ({governor.message}); {direct.error}"
     if host.hypervisor or host.container:
         where = "virtual machine" if host.hypervisor else "container"
-        return Finding(
-            name,
-            "modelled",
-            detail,
+        why = (
             f"no governor ({governor.message}), and this {where} shows no counter "
-            f"({direct.error})",
-            "run the governor on the host and share its socket, or measure on bare metal",
+            f"({direct.error})"
         )
-    return Finding(
-        name,
-        "modelled",
-        detail,
-        f"no governor ({governor.message}); {direct.error}",
-        start_governor(),
-    )
+        start = "run the governor on the host and share its socket, or measure on bare metal"
+    return Finding("modelled", detail, why, start)
+
+
+_SIMULATED = "the governor runs with --rapl-mode=simulated: no hardware is measured"
 
 
 def dram(governor: facts.Governor, direct: facts.Counters) -> Finding:
     """Return how the energy of the memory is found: by a counter, or not at all."""
-    name = "dram energy"
-    if governor.layout is not None:
-        zones = [z.key for z in governor.layout.zones if z.kind == "dram" and z.counted]
-        if zones and governor.layout.source == "simulated":
-            return Finding(
-                name,
-                "modelled",
-                f"SIMULATED: {', '.join(zones)}",
-                "the governor runs with --rapl-mode=simulated",
-                start_governor(),
-            )
-        if zones:
-            return Finding(name, "measured", ", ".join(zones))
-        return Finding(
-            name, "unavailable", "not counted", "this processor shows no DRAM counter"
-        )
+    layout = governor.layout
+    why = "no counter is read; DRAM is not modelled"
     zones = [key for key in direct.zones if key.endswith("dram")]
-    if zones:
-        return Finding(name, "measured", ", ".join(zones))
-    return Finding(
-        name, "unavailable", "not counted", "no counter is read; DRAM is not modelled"
-    )
+    if layout is not None:
+        why = "this processor shows no DRAM counter"
+        zones = [z.key for z in layout.zones if z.kind == "dram" and z.counted]
+    if not zones:
+        return _absent("not counted", why)
+    if layout is not None and layout.source == "simulated":
+        detail = f"SIMULATED: {', '.join(zones)}"
+        return Finding("modelled", detail, _SIMULATED, start_governor())
+    return Finding("measured", ", ".join(zones))
 
 
 def gpu(vendor: str, found: facts.Gpus) -> Finding:
     """Return how the energy of one vendor's GPUs is found."""
-    name = f"gpu energy, {vendor}"
     if not found.present:
-        return Finding(name, "unavailable", "no device", "no driver shows a device")
+        return _absent("no device", "no driver shows a device")
     if found.error is not None:
-        return Finding(
-            name,
-            "unavailable",
-            "not readable",
-            found.error,
-            found.hint or None,
-            broken=vendor == "nvidia",
-        )
+        broken = vendor == "nvidia"
+        return _absent("not readable", found.error, found.hint or None, broken)
     devices = ", ".join(found.names)
     if found.energy:
-        return Finding(name, "measured", devices)
-    return Finding(
-        name,
-        "unavailable",
-        devices,
-        "a device without an energy counter: only its power can be sampled",
-    )
+        return Finding("measured", devices)
+    why = "a device without an energy counter: only its power can be sampled"
+    return _absent(devices, why)
 
 
 def socket(
     governor: facts.Governor, group: facts.Group, direct: facts.Counters
 ) -> Finding:
     """Return whether the governor answers."""
-    name = "governor socket"
     if governor.reason is None:
         who = "root" if governor.uid == 0 else f"user {governor.uid}, not root"
-        return Finding(name, "available", f"{governor.path}, run by {who}")
+        return _there(f"{governor.path}, run by {who}")
     fix = start_governor()
     if not direct.exist:
         fix = (
@@ -162,14 +125,8 @@ def socket(
         fix = join_group(group)
     elif governor.reason == "stale":
         fix = "sudo systemctl restart carbon-governor"
-    return Finding(
-        name,
-        "unavailable",
-        governor.path,
-        governor.message,
-        fix,
-        broken=governor.reason != "no_socket",
-    )
+    broken = governor.reason != "no_socket"
+    return _absent(governor.path, governor.message, fix, broken)
 
 
 def join_group(group: facts.Group) -> str:
@@ -184,150 +141,96 @@ def join_group(group: facts.Group) -> str:
 
 def membership(group: facts.Group) -> Finding:
     """Return whether this user may use the socket of a governor of the system."""
-    name = f"group {facts.GROUP}"
     if group.root:
-        return Finding(name, "available", "root needs no group")
+        return _there("root needs no group")
     if group.active:
-        return Finding(name, "available", f"{group.user} is a member")
+        return _there(f"{group.user} is a member")
     if not group.exists:
-        return Finding(
-            name,
-            "unavailable",
-            "no such group",
-            "the governor is not installed here",
-            join_group(group),
-        )
-    why = (
-        f"{group.user} is a member, but this session began before that"
-        if group.listed
-        else f"{group.user} is not a member"
-    )
-    return Finding(name, "unavailable", "not usable", why, join_group(group))
+        why = "the governor is not installed here"
+        return _absent("no such group", why, join_group(group))
+    why = f"{group.user} is not a member"
+    if group.listed:
+        why = f"{group.user} is a member, but this session began before that"
+    return _absent("not usable", why, join_group(group))
 
 
 def cgroup(found: facts.Cgroup) -> Finding:
     """Return whether CPU time can be counted by control group."""
-    name = "cgroup CPU time"
     if found.version is None:
-        return Finding(name, "unavailable", "no cgroups", "/proc/self/cgroup is empty")
+        return _absent("no cgroups", "/proc/self/cgroup is empty")
     where = f"v{found.version}, {found.path}"
     if found.readable:
-        return Finding(name, "available", where)
-    return Finding(
-        name,
-        "unavailable",
-        where,
-        "its CPU accounting file is not readable below /sys/fs/cgroup",
-        "mount /sys/fs/cgroup read-only into the container",
-    )
+        return _there(where)
+    why = "its CPU accounting file is not readable below /sys/fs/cgroup"
+    return _absent(where, why, "mount /sys/fs/cgroup read-only into the container")
 
 
 def filtering(governor: facts.Governor) -> Finding:
     """Return whether the processor blurs its counters (CVE-2020-8694's remedy)."""
-    name = "energy filtering"
     layout = governor.layout
     if layout is None:
-        return Finding(
-            name, "unavailable", "not known", "only the governor can tell; none answers"
-        )
+        return _absent("not known", "only the governor can tell; none answers")
     if layout.filtered is None:
-        return Finding(
-            name,
-            "unavailable",
-            "not known",
-            f"source {layout.source} cannot read MSR 0xBC",
-        )
-    if layout.filtered:
-        return Finding(
-            name,
-            "available",
-            "on",
-            "SGX or the firmware turned it on: counters are blurred for short windows",
-        )
-    return Finding(name, "available", "off: counters are exact")
+        return _absent("not known", f"source {layout.source} cannot read MSR 0xBC")
+    if not layout.filtered:
+        return _there("off: counters are exact")
+    why = "SGX or the firmware turned it on: counters are blurred for short windows"
+    return _there("on", why)
 
 
 def msr(host: facts.Host, module: tuple[bool, bool]) -> Finding:
     """Return whether ``--rapl-mode=msr`` could work."""
-    name = "msr module"
     shown, readable = module
-    if not shown:
-        virtual = host.hypervisor or host.container
-        return Finding(
-            name,
-            "unavailable",
-            "no /dev/cpu/0/msr",
-            "not loaded" if not virtual else "not loaded; seldom of use in here",
-            None if virtual else "sudo modprobe msr",
-        )
-    if not readable:
-        return Finding(
-            name,
-            "unavailable",
-            "/dev/cpu/0/msr",
-            "readable by root only; the governor needs it, you do not",
-        )
-    return Finding(name, "available", "/dev/cpu/0/msr is readable")
+    if readable:
+        return _there("/dev/cpu/0/msr is readable")
+    if shown:
+        why = "readable by root only; the governor needs it, you do not"
+        return _absent("/dev/cpu/0/msr", why)
+    if host.hypervisor or host.container:
+        return _absent("no /dev/cpu/0/msr", "not loaded; seldom of use in here")
+    return _absent("no /dev/cpu/0/msr", "not loaded", "sudo modprobe msr")
 
 
 def signing(found: facts.Signing) -> Finding:
     """Return whether ledgers can be signed."""
-    name = "ledger signing"
     if not found.installed:
-        return Finding(
-            name,
-            "unavailable",
-            "no cryptography",
-            "the package cryptography is not installed; ledgers are chained, not signed",
-            "pip install '.[audit]' in the checkout of carbon-ops",
+        why = (
+            "the package cryptography is not installed; ledgers are chained, not signed"
         )
-    if not found.keys:
-        return Finding(
-            name,
-            "available",
-            f"no key yet in {found.folder}",
-            "a ledger made without a key shows no truncation",
-            "carbon-ops ledger init DIR",
-        )
-    return Finding(name, "available", f"keys in {found.folder}: {found.keys}")
+        fix = "pip install '.[audit]' in the checkout of carbon-ops"
+        return _absent("no cryptography", why, fix)
+    if found.keys:
+        return _there(f"keys in {found.folder}: {found.keys}")
+    why = "a ledger made without a key shows no truncation"
+    return _there(f"no key yet in {found.folder}", why, "carbon-ops ledger init DIR")
 
 
 def live(installed: bool, tokens: Sequence[str]) -> Finding:
     """Return whether grid intensities can be fetched live; nothing is fetched here."""
-    name = "live providers"
     if not installed:
-        return Finding(
-            name,
-            "unavailable",
+        return _absent(
             "no httpx",
             "the packages httpx and stamina are not installed; shipped yearly factors "
             "are used",
             "pip install '.[live]' in the checkout of carbon-ops",
         )
-    detail = "installed; used only when chosen"
-    if tokens:
-        detail += f"; set: {', '.join(tokens)}"
-    return Finding(name, "available", detail)
+    said = f"; set: {', '.join(tokens)}" if tokens else ""
+    return _there(f"installed; used only when chosen{said}")
 
 
 def idle(found: Sequence[Idle]) -> Finding:
     """Return whether idle power is known, which the policy "excluded" needs."""
-    name = "idle baseline"
     if not found:
-        return Finding(
-            name,
-            "unavailable",
+        return _absent(
             "not measured",
             "nobody calibrated this host with this kernel; tasks carry their share of "
             "idle",
             "carbon-ops calibrate, where a counter can be read",
         )
     newest = found[0]
-    return Finding(
-        name,
-        "available",
+    return _there(
         f"{newest.cpu_w:.3g} W of {newest.source}, {newest.date[:10]}, "
-        f"{newest.busy_percent:.1f} % busy",
+        f"{newest.busy_percent:.1f} % busy"
     )
 
 
@@ -338,33 +241,31 @@ def settings(found: Mapping[str, Setting]) -> Finding:
         for name, one in found.items()
         if one.origin != "default"
     ]
-    return Finding("settings", "available", ", ".join(chosen) or "all defaults")
+    return _there(", ".join(chosen) or "all defaults")
 
 
-def failed(component: str, error: BaseException) -> Finding:
+def failed(error: BaseException) -> Finding:
     """Return the finding for a component whose check itself failed."""
-    ours = isinstance(error, CarbonOpsError)
-    return Finding(
-        component,
-        "unavailable",
-        "not usable" if ours else "could not be checked",
-        str(error) if ours else f"{type(error).__name__}: {error}",
-        error.hint or None if isinstance(error, CarbonOpsError) else None,
-        broken=True,
-    )
+    if isinstance(error, CarbonOpsError):
+        return _absent("not usable", str(error), error.hint or None, broken=True)
+    why = f"{type(error).__name__}: {error}"
+    return _absent("could not be checked", why, broken=True)
 
 
-def as_json(host: facts.Host, findings: Sequence[Finding]) -> dict[str, Any]:
+def as_json(host: facts.Host, findings: Mapping[str, Finding]) -> dict[str, Any]:
     """Return the report as one plain object."""
     return {
         "schema": "carbon-ops/doctor/1",
         "host": host._asdict(),
         "ok": strict_ok(findings),
-        "components": [finding._asdict() for finding in findings],
+        "components": [
+            {"component": name, **finding._asdict()}
+            for name, finding in findings.items()
+        ],
     }
 
 
-def strict_ok(findings: Sequence[Finding]) -> bool:
+def strict_ok(findings: Mapping[str, Finding]) -> bool:
     """Return whether CPU energy is measured and nothing that is here is broken."""
-    measured = bool(findings) and findings[0].state == "measured"
-    return measured and not any(finding.broken for finding in findings)
+    measured = CPU in findings and findings[CPU].state == "measured"
+    return measured and not any(finding.broken for finding in findings.values())

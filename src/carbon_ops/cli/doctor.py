@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import click
@@ -69,7 +68,7 @@ def command(socket: str | None, as_json: bool, strict: bool, show_config: bool) 
     return 1 if strict and not diagnosis.strict_ok(findings) else 0
 
 
-def examine(host: facts.Host, socket: str | None) -> list[Finding]:
+def examine(host: facts.Host, socket: str | None) -> dict[str, Finding]:
     """Look at every component; a look that fails is a finding too."""
     from carbon_ops import config
     from carbon_ops.meter import baseline
@@ -84,29 +83,23 @@ def examine(host: facts.Host, socket: str | None) -> list[Finding]:
         lambda: facts.counters("sysfs"),
         lambda error: facts.Counters((), str(error), False),
     )
-    group = facts.group()
-    checks: list[tuple[str, Callable[[], Finding]]] = [
-        (
-            "cpu package energy",
-            lambda: diagnosis.cpu(host, governor, direct, facts.model()),
-        ),
-        ("dram energy", lambda: diagnosis.dram(governor, direct)),
-        ("gpu energy, nvidia", lambda: diagnosis.gpu("nvidia", facts.nvidia())),
-        ("gpu energy, amd", lambda: diagnosis.gpu("amd", facts.amd())),
-        ("governor socket", lambda: diagnosis.socket(governor, group, direct)),
-        ("group", lambda: diagnosis.membership(group)),
-        ("cgroup CPU time", lambda: diagnosis.cgroup(facts.cgroup())),
-        ("energy filtering", lambda: diagnosis.filtering(governor)),
-        ("msr module", lambda: diagnosis.msr(host, facts.msr())),
-        ("ledger signing", lambda: diagnosis.signing(facts.signing())),
-        ("idle baseline", lambda: diagnosis.idle(baseline.stored())),
-        ("settings", lambda: diagnosis.settings(config.load())),
-        ("live providers", lambda: diagnosis.live(*facts.live())),
-    ]
-    findings = []
-    for name, check in checks:
-        findings.append(_or(check, partial(diagnosis.failed, name)))
-    return findings
+    group, see = facts.group(), diagnosis
+    checks: dict[str, Callable[[], Finding]] = {
+        see.CPU: lambda: see.cpu(host, governor, direct, facts.model()),
+        "dram energy": lambda: see.dram(governor, direct),
+        "gpu energy, nvidia": lambda: see.gpu("nvidia", facts.nvidia()),
+        "gpu energy, amd": lambda: see.gpu("amd", facts.amd()),
+        "governor socket": lambda: see.socket(governor, group, direct),
+        f"group {facts.GROUP}": lambda: see.membership(group),
+        "cgroup CPU time": lambda: see.cgroup(facts.cgroup()),
+        "energy filtering": lambda: see.filtering(governor),
+        "msr module": lambda: see.msr(host, facts.msr()),
+        "ledger signing": lambda: see.signing(facts.signing()),
+        "idle baseline": lambda: see.idle(baseline.stored()),
+        "settings": lambda: see.settings(config.load()),
+        "live providers": lambda: see.live(*facts.live()),
+    }
+    return {name: _or(check, see.failed) for name, check in checks.items()}
 
 
 def _or(look: Callable[[], T], otherwise: Callable[[Exception], T]) -> T:
@@ -123,15 +116,9 @@ def _print_config(*, as_json: bool) -> None:
 
     settings = config.load()
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": "carbon-ops/settings/1",
-                    "settings": {n: one._asdict() for n, one in settings.items()},
-                },
-                indent=2,
-            )
-        )
+        shown = {name: one._asdict() for name, one in settings.items()}
+        document = {"schema": "carbon-ops/settings/1", "settings": shown}
+        click.echo(json.dumps(document, indent=2))
         return
     for name, setting in settings.items():
         value = "-" if setting.value is None else str(setting.value)
@@ -139,7 +126,7 @@ def _print_config(*, as_json: bool) -> None:
         click.echo(f"{'':<14} {config.KEYS[name].help}")
 
 
-def _print(host: facts.Host, findings: list[Finding]) -> None:
+def _print(host: facts.Host, findings: dict[str, Finding]) -> None:
     where = [f"{host.cpu}, {host.cpus} CPUs"]
     if host.hypervisor:
         where.append(f"virtual machine ({host.hypervisor})")
@@ -149,9 +136,9 @@ def _print(host: facts.Host, findings: list[Finding]) -> None:
         f"carbon-ops {carbon_ops.__version__}, Python {host.python}, {host.kernel}"
     )
     click.echo(", ".join(where) + "\n")
-    for finding in findings:
+    for name, finding in findings.items():
         state = click.style(f"{finding.state:<12}", fg=COLOURS[finding.state])
-        click.echo(f"{state}{finding.component}: {finding.detail}")
+        click.echo(f"{state}{name}: {finding.detail}")
         if finding.why:
             click.echo(f"{'':12}why: {finding.why}")
         if finding.fix:

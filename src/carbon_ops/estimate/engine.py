@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.estimate.analytical import Model, analytical, total
+from carbon_ops.estimate.analytical import analytical
+from carbon_ops.estimate.moments import Model, total
 
 Method = Literal["auto", "analytical_truncated", "monte_carlo"]
 METHODS = ("auto", "analytical_truncated", "monte_carlo")
@@ -81,15 +82,6 @@ def evaluate(
     if not model.copula:
         exact = total(model)
         mean, sd = exact.mean, exact.sd
-    return Outcome(
-        mean,
-        sd,
-        run.median,
-        run.low,
-        run.high,
-        "monte_carlo",
-        f"jcgm_101_adaptive_{digits}_digits",
-        seed,
-        run.trials,
-        run.converged,
-    )
+    detail = f"jcgm_101_adaptive_{digits}_digits"
+    numbers = (mean, sd, run.median, run.low, run.high)
+    return Outcome(*numbers, "monte_carlo", detail, seed, run.trials, run.converged)

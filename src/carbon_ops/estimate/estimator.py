@@ -9,35 +9,44 @@ up to the provider, which is the shipped tables unless the caller chose another.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.estimate import given, span
-from carbon_ops.estimate.analytical import Model, shares
-from carbon_ops.estimate.engine import METHODS, Method, evaluate
-from carbon_ops.estimate.inputs import (
-    Distribution,
-    Exact,
-    Input,
-    Lognormal,
-    mass_cut,
-    number,
-)
+from carbon_ops.estimate.engine import METHODS, Method
+from carbon_ops.estimate.figure import factor_inputs, figure, label_of, warnings
+from carbon_ops.estimate.inputs import Distribution, Input, number
 from carbon_ops.estimate.instant import Instant, instant
 from carbon_ops.estimate.record import CarbonRecord, EnergyBasis, Figure
 from carbon_ops.estimate.sci import Embodied
 from carbon_ops.intensity.base import IntensityProvider, Interval, Series, Signal
 from carbon_ops.intensity.static import StaticProvider
-from carbon_ops.units import NS_PER_S, WH_PER_KWH
+from carbon_ops.units import NS_PER_S
 
 if TYPE_CHECKING:
     from carbon_ops.estimate.table import CarbonTable, Column
 
 LEAST_COVERAGE, MOST_COVERAGE = 0.01, 0.999  # what Monte Carlo settles in 10**7 trials
-WARN_MASS = 0.025  # of the parent cut off, above which (mu, sigma) mislead
 
 _hinted = False
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_thread(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    @wraps(method)
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> R:
+        import asyncio
+
+        return await asyncio.to_thread(method, *args, **kwargs)
+
+    twin.__doc__ = f"Do :meth:`{method.__name__}` in a thread, for providers that wait."
+    twin.__name__ += "_async"
+    return twin
 
 
 class CarbonEstimator:
@@ -194,38 +203,8 @@ class CarbonEstimator:
             digits=digits,
         )
 
-    async def estimate_over_span_async(
-        self,
-        start_ts: Instant,
-        end_ts: Instant,
-        energy_wh: float | Distribution | None,
-        *,
-        energy_u_wh: float | None = None,
-        region: str | None = None,
-        validate: bool = False,
-        digits: int = 1,
-    ) -> CarbonRecord:
-        """Do :meth:`estimate_over_span` in a thread, for providers that wait."""
-        import asyncio
-
-        return await asyncio.to_thread(
-            self.estimate_over_span,
-            start_ts,
-            end_ts,
-            energy_wh,
-            energy_u_wh=energy_u_wh,
-            region=region,
-            validate=validate,
-            digits=digits,
-        )
-
-    async def estimate_metric_async(
-        self, metric: Mapping[str, Any], *, region: str | None = None
-    ) -> CarbonRecord:
-        """Do :meth:`estimate_metric` in a thread, for providers that wait."""
-        import asyncio
-
-        return await asyncio.to_thread(self.estimate_metric, metric, region=region)
+    estimate_over_span_async = _in_thread(estimate_over_span)
+    estimate_metric_async = _in_thread(estimate_metric)
 
     def estimate_many(
         self,
@@ -293,7 +272,7 @@ class CarbonEstimator:
             if isinstance(found, str):
                 figures[signal] = Figure(None, None, found, label, (), {}, {})
                 continue
-            own = _factor_inputs(signal, found)
+            own = factor_inputs(signal, found)
             inputs += own
             figures[signal] = figure(
                 (*shared, *own),
@@ -370,77 +349,6 @@ class CarbonEstimator:
                     spare.append(gap)
         intervals, reason = span.filled(series, self._policy, self._limit, spare)
         return intervals, reason, series.raw_sha256
-
-
-def figure(
-    inputs: tuple[Input, ...],
-    factor: span.Factor | None,
-    label: str,
-    coverage: float,
-    *,
-    method: Method,
-    validate: bool,
-    digits: int,
-    seed: int | None = None,
-) -> Figure:
-    """Return one signal's carbon [g] from its inputs: Wh, g/kWh and factors of 1."""
-    model = Model(1.0 / WH_PER_KWH, inputs)
-    outcome = evaluate(model, coverage, method=method, digits=digits, seed=seed)
-    validation = None
-    if validate:
-        from carbon_ops.estimate.montecarlo import validated
-
-        validation = validated(model, coverage, outcome.low, outcome.high)
-    cut = {i.name: m for i in inputs if (m := mass_cut(i.distribution)) > 0.0}
-    return Figure(outcome, factor, None, label, inputs, shares(model), cut, validation)
-
-
-def warnings(of: Figure) -> list[str]:
-    """Return what a reader of the figure should know."""
-    found = [
-        f"{name}: {mass:.1%} of its normal distribution lies outside the bounds, so its "
-        "mean differs from mu"
-        for name, mass in of.truncated_mass.items()
-        if mass > WARN_MASS
-    ]
-    if of.factor is not None and of.factor.g_per_kwh == 0.0:
-        found.append(
-            "the grid factor is 0 g/kWh; a relative uncertainty of it is 0, too"
-        )
-    if of.outcome is not None and of.outcome.converged is False:
-        found.append("Monte Carlo did not settle the requested digits")
-    return found
-
-
-def _factor_inputs(signal: Signal, factor: span.Factor) -> list[Input]:
-    one = factor.pieces[0].intensity
-    mean, cv, residual = factor.g_per_kwh, factor.common_cv, factor.residual_cv
-    bias: Distribution = Lognormal(mean, cv) if mean > 0.0 else Exact(0.0)
-    found = [
-        Input(
-            f"{signal}.factor",
-            bias,
-            f"{one.provider} {one.version.split(' ')[0]}: {one.uncertainty_source}",
-            one.default,
-        )
-    ]
-    if residual > 0.0 and mean > 0.0:
-        found.append(
-            Input(
-                f"{signal}.residual",
-                Lognormal(1.0, residual),
-                "errors of single intervals, as the provider states them",
-            )
-        )
-    return found
-
-
-def label_of(signal: Signal, basis: EnergyBasis) -> str:
-    """Return what a figure may be called: marginal emissions need dynamic energy."""
-    if signal == "marginal" and basis == "dynamic":
-        return "marginal emissions"
-    kind = "dynamic" if basis == "dynamic" else "attributed"
-    return f"{kind} energy x {signal} factor"
 
 
 def _hint() -> None:

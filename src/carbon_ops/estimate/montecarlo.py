@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbon_ops.estimate import normal
-from carbon_ops.estimate.analytical import Model
 from carbon_ops.estimate.inputs import (
     Distribution,
     Lognormal,
@@ -33,6 +32,7 @@ from carbon_ops.estimate.inputs import (
     logarithmic,
     shape,
 )
+from carbon_ops.estimate.moments import Model
 
 Array = NDArray[np.float64]
 
@@ -113,16 +113,8 @@ def adaptive(
         converged = bool((2.0 * errors <= delta * part).all())
     every = np.concatenate(blocks)
     low, median, high = _interval(every, coverage)
-    return Run(
-        float(every.mean()),
-        float(every.std(ddof=1)),
-        median,
-        low,
-        high,
-        every.size,
-        delta,
-        converged,
-    )
+    mean, sd = float(every.mean()), float(every.std(ddof=1))
+    return Run(mean, sd, median, low, high, every.size, delta, converged)
 
 
 def validated(model: Model, coverage: float, low: float, high: float) -> dict[str, Any]:
@@ -263,24 +255,13 @@ def _beyond(u: Array, alpha: float, length: float) -> Array:
 def scores(p: Array) -> Array:
     """Return the standard normal quantiles of ``p`` (AS 241)."""
     q = p - 0.5
-    z: Array = q * _ratio(normal.CENTRE, 0.180625 - q * q)
+    z: Array = q * normal.ratio(normal.CENTRE, 0.180625 - q * q)
     outside = np.flatnonzero(np.abs(q) > 0.425)
     tail = p[outside]
     r = np.sqrt(-np.log(np.minimum(tail, 1.0 - tail)))
-    size = _ratio(normal.MIDDLE, r - 1.6)
+    size = normal.ratio(normal.MIDDLE, r - 1.6)
     far = r > 5.0
     if far.any():
-        size[far] = _ratio(normal.FAR, r[far] - 5.0)
+        size[far] = normal.ratio(normal.FAR, r[far] - 5.0)
     z[outside] = np.copysign(size, q[outside])
     return z
-
-
-def _ratio(coefficients: normal.Ratio, r: Array) -> Array:
-    top, bottom = (np.full(r.shape, row[0]) for row in coefficients)
-    for a, b in zip(coefficients[0][1:], coefficients[1][1:], strict=True):
-        top *= r
-        top += a
-        bottom *= r
-        bottom += b
-    top /= bottom
-    return top

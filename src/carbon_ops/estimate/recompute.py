@@ -15,31 +15,20 @@ from typing import Any, get_args
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given
-from carbon_ops.estimate.estimator import figure, label_of
+from carbon_ops.estimate.figure import figure, label_of
 from carbon_ops.estimate.inputs import Exact, Input, Lognormal, parse
 from carbon_ops.estimate.instant import instant
-from carbon_ops.estimate.record import Figure
+from carbon_ops.estimate.record import HEAD, Figure
 from carbon_ops.intensity.base import Intensity, Signal
 from carbon_ops.intensity.static import StaticProvider
 from carbon_ops.model import ESTIMATE_SCHEMA
+
 
 _FIGURE = (
     "g", "median", "sd", "ci_low", "ci_high", "label", "method", "method_detail",
     "seed", "trials", "converged", "inputs", "variance_share", "truncated_mass",
     "validation",
 )  # fmt: skip
-_HEAD = {
-    "carbon_gco2e": "g", "median_gco2e": "median", "sd_gco2e": "sd",
-    "ci_low_gco2e": "ci_low", "ci_high_gco2e": "ci_high",
-} | {
-    key: key
-    for key in (
-        "label", "reason", "method", "method_detail", "seed", "trials", "converged",
-        "variance_share", "truncated_mass",
-    )
-}  # fmt: skip
-
-
 def recompute(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``record`` with every derived value computed anew.
 
@@ -105,7 +94,7 @@ def _again(record: Mapping[str, Any]) -> dict[str, Any]:
             **{k: new[k] for k in (*_FIGURE, "intensity", "reason")},
         }
     head = again[record["signal"]]
-    for key, source in _HEAD.items():
+    for key, source in HEAD.items():
         again[key] = head[source]
     again["inputs"] = [i.to_dict() for i in used]
     if record["embodied"] is not None:

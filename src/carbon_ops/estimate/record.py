@@ -30,19 +30,10 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON with units in the keys."""
-        o = self.outcome
+        found = self.outcome or (None,) * len(_OUTCOME)
         return {
-            "g": None if o is None else o.mean,
-            "median": None if o is None else o.median,
-            "sd": None if o is None else o.sd,
-            "ci_low": None if o is None else o.low,
-            "ci_high": None if o is None else o.high,
+            **dict(zip(_OUTCOME, found, strict=True)),
             "label": self.label,
-            "method": None if o is None else o.method,
-            "method_detail": None if o is None else o.detail,
-            "seed": None if o is None else o.seed,
-            "trials": None if o is None else o.trials,
-            "converged": None if o is None else o.converged,
             "intensity": None if self.factor is None else _intensity(self.factor),
             "inputs": [i.name for i in self.inputs],
             "variance_share": dict(self.variance_share),
@@ -52,9 +43,24 @@ class Figure:
         }
 
 
+_OUTCOME = (  # of the fields of Outcome, in their order
+    "g", "sd", "median", "ci_low", "ci_high", "method", "method_detail", "seed", "trials",
+    "converged",
+)  # fmt: skip
+# Of the chosen figure in the record's head, by their names in the figure.
+HEAD = {
+    "carbon_gco2e": "g", "median_gco2e": "median", "sd_gco2e": "sd",
+    "ci_low_gco2e": "ci_low", "ci_high_gco2e": "ci_high", "label": "label",
+    "reason": "reason", "method": "method", "method_detail": "method_detail",
+    "seed": "seed", "trials": "trials", "converged": "converged",
+    "variance_share": "variance_share", "truncated_mass": "truncated_mass",
+}  # fmt: skip
+
+
 def _intensity(factor: Factor) -> dict[str, Any]:
     pieces = factor.pieces
-    first, last = pieces[0].intensity, pieces[-1].intensity
+    every = [p.intensity for p in pieces]
+    first, last = every[0], every[-1]
     cv = (factor.common_cv**2 + factor.residual_cv**2) ** 0.5
     times = dict.fromkeys((first.data_time, last.data_time))
     return {
@@ -62,18 +68,13 @@ def _intensity(factor: Factor) -> dict[str, Any]:
         "u": factor.g_per_kwh * cv,
         "signal": first.signal,
         "factor_basis": first.factor_basis,
-        "accounting": _all(p.intensity.accounting for p in pieces),
         "gas": first.gas,
-        "zone": _all(p.intensity.zone for p in pieces),
-        "provider": _all(p.intensity.provider for p in pieces),
-        "version": _all(p.intensity.version for p in pieces),
-        "licence": _all(p.intensity.licence for p in pieces),
+        **{
+            name: "; ".join(dict.fromkeys(getattr(i, name) for i in every))
+            for name in _ALL
+        },
         "data_time": "/".join(times),
-        "is_forecast": any(p.intensity.is_forecast for p in pieces),
-        "is_estimated": any(p.intensity.is_estimated for p in pieces),
-        "default": any(p.intensity.default for p in pieces),
-        "annual": any(p.intensity.annual for p in pieces),
-        "uncertainty_source": _all(p.intensity.uncertainty_source for p in pieces),
+        **{name: any(getattr(i, name) for i in every) for name in _ANY},
         "flags": list(factor.flags),
         "intervals": [
             {
@@ -88,8 +89,8 @@ def _intensity(factor: Factor) -> dict[str, Any]:
     }
 
 
-def _all(values: Any) -> str:
-    return "; ".join(dict.fromkeys(values))
+_ALL = ("accounting", "zone", "provider", "version", "licence", "uncertainty_source")
+_ANY = ("is_forecast", "is_estimated", "default", "annual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,27 +153,14 @@ class CarbonRecord:
             "end": rfc3339(self.end_ns),
             "region": self.region,
             "signal": self.signal,
-            "label": head["label"],
+            **{key: head[name] for key, name in HEAD.items()},
             "energy_wh": self.energy_wh,
             "energy_u_wh": self.energy_u_wh,
             "energy_basis": self.energy_basis,
-            "carbon_gco2e": head["g"],
-            "median_gco2e": head["median"],
-            "sd_gco2e": head["sd"],
-            "ci_low_gco2e": head["ci_low"],
-            "ci_high_gco2e": head["ci_high"],
             "coverage": self.coverage,
-            "reason": head["reason"],
-            "method": head["method"],
-            "method_detail": head["method_detail"],
-            "seed": head["seed"],
-            "trials": head["trials"],
-            "converged": head["converged"],
             "marginal": self.marginal.to_dict(),
             "average": self.average.to_dict(),
             "inputs": [i.to_dict() for i in self.inputs],
-            "variance_share": head["variance_share"],
-            "truncated_mass": head["truncated_mass"],
             "pue": dict(self.pue),
             "embodied": self.embodied,
             "sci": self.sci,

@@ -11,8 +11,8 @@ from math import fsum, sqrt
 from typing import NamedTuple
 
 from carbon_ops.errors import ProviderError
-from carbon_ops.estimate.analytical import correlated
 from carbon_ops.estimate.inputs import LEAST, MOST_CV
+from carbon_ops.estimate.moments import correlated
 from carbon_ops.intensity.base import Intensity, Interval, Series, Signal
 from carbon_ops.units import NS_PER_S
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given, span
-from carbon_ops.estimate.analytical import Model
 from carbon_ops.estimate.engine import Outcome, evaluate
 from carbon_ops.estimate.inputs import LEAST, MOST, MOST_CV, Input, Lognormal, number
 from carbon_ops.estimate.instant import instant
+from carbon_ops.estimate.moments import Model
 from carbon_ops.intensity.base import Interval, Signal
 from carbon_ops.units import NS_PER_S, WH_PER_KWH
 

@@ -47,7 +47,7 @@ def serving(source: SourceName, *zones: Zone) -> facts.Governor:
 def test_counters_through_the_governor_are_measured_and_named() -> None:
     governor = serving("rapl_sysfs", zone("p0", "package"), zone("d0", "dram"))
     assert diagnosis.cpu(METAL, governor, NONE, MODEL) == Finding(
-        "cpu package energy", "measured", "rapl_sysfs by the governor: p0"
+        "measured", "rapl_sysfs by the governor: p0"
     )
     assert diagnosis.dram(governor, NONE).state == "measured"
 
@@ -122,12 +122,16 @@ def test_a_missing_governor_is_no_breakage_but_one_that_hangs_is() -> None:
 
 
 def test_strict_wants_cpu_energy_measured_and_nothing_broken() -> None:
-    good = Finding("cpu", "measured", "")
-    absent = Finding("gpu", "unavailable", "no device", "none")
-    assert diagnosis.strict_ok([good, absent])
-    assert not diagnosis.strict_ok([good, absent._replace(broken=True)])
-    assert not diagnosis.strict_ok([good._replace(state="modelled"), absent])
-    assert not diagnosis.strict_ok([])
+    good = Finding("measured", "")
+    absent = Finding("unavailable", "no device", "none")
+
+    def ok(cpu: Finding, gpu: Finding) -> bool:
+        return diagnosis.strict_ok({diagnosis.CPU: cpu, "gpu": gpu})
+
+    assert ok(good, absent)
+    assert not ok(good, absent._replace(broken=True))
+    assert not ok(good._replace(state="modelled"), absent)
+    assert not diagnosis.strict_ok({})
 
 
 def test_a_gpu_that_a_driver_hides_is_told_from_none() -> None:
@@ -175,7 +179,7 @@ def test_the_other_parts_say_what_is_missing_and_what_brings_it() -> None:
 
 
 def test_a_check_that_fails_is_a_finding_with_the_errors_own_hint() -> None:
-    ours = diagnosis.failed("settings", ConfigError("unknown", hint="Did you mean?"))
+    ours = diagnosis.failed(ConfigError("unknown", hint="Did you mean?"))
     assert (ours.state, ours.fix, ours.broken) == ("unavailable", "Did you mean?", True)
-    other = diagnosis.failed("x", ZeroDivisionError("by zero"))
+    other = diagnosis.failed(ZeroDivisionError("by zero"))
     assert other.why == "ZeroDivisionError: by zero"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.estimate.analytical import Model, Term, analytical, total
+from carbon_ops.estimate.analytical import analytical
 from carbon_ops.estimate.engine import evaluate
 from carbon_ops.estimate.inputs import (
     Distribution,
@@ -20,6 +20,7 @@ from carbon_ops.estimate.inputs import (
     TruncatedNormal,
     checked,
 )
+from carbon_ops.estimate.moments import Model, Term, total
 from carbon_ops.estimate.montecarlo import sample
 
 CASES: list[dict[str, Any]] = json.loads(
