@@ -91,7 +91,7 @@ def _hint(text: str) -> str:
 
 
 def suggest(text: str) -> list[str]:
-    """Return up to three known names nearest to ``text``, best first."""
+    """Return up to three known names that begin with ``text`` or are a slip away."""
     from difflib import get_close_matches
 
     names: dict[str, str] = {}
@@ -105,5 +105,9 @@ def suggest(text: str) -> list[str]:
         names[FUEL + fuel] = FUEL + fuel
     for code, cells in load("cloud_regions").rows.items():
         names[code] = names[code.partition(":")[2]] = f"{code} ({cells[4]})"
-    found = get_close_matches(text.casefold(), names, n=6, cutoff=0.6)
+    wanted = text.casefold()
+    # Two letters begin too many names, and three are near to too many codes.
+    found = [name for name in names if len(wanted) > 2 and name.startswith(wanted)]
+    if len(wanted) > 3:
+        found += get_close_matches(wanted, names, n=6, cutoff=0.8)
     return list(dict.fromkeys(names[name] for name in found))[:_MOST_SUGGESTIONS]

@@ -31,7 +31,13 @@ def test_the_united_kingdom_under_its_everyday_code() -> None:
 
 @pytest.mark.parametrize(
     ("typo", "meant"),
-    [("GERMNY", "DE"), ("Frence", "FR"), ("US-CX", "US-"), ("Califrnia", "US-CA")],
+    [
+        ("GERMNY", "DE"),
+        ("Frence", "FR"),
+        ("US-CX", "US-"),
+        ("Califrnia", "US-CA"),
+        ("GER", "DE"),
+    ],
 )
 def test_a_typo_is_refused_with_the_nearest_name(typo: str, meant: str) -> None:
     with pytest.raises(UnknownRegionError) as error:
@@ -39,6 +45,14 @@ def test_a_typo_is_refused_with_the_nearest_name(typo: str, meant: str) -> None:
 
     assert repr(typo) in str(error.value)
     assert meant in error.value.hint.split("?")[0]
+
+
+@pytest.mark.parametrize("far", ["XX", "zzz", "Atlantis", "Deutschland"])
+def test_nothing_far_fetched_is_suggested(far: str) -> None:
+    with pytest.raises(UnknownRegionError) as error:
+        resolve(far)
+
+    assert error.value.hint.startswith("Use an ISO 3166 code")
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "XX", "DE-XX", "🌍", "a" * 10_000, 5, b"DE"])
