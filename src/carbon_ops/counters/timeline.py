@@ -22,6 +22,7 @@ from carbon_ops.errors import OutOfWindowError
 from carbon_ops.model import Edge, Sample, Window, Zone, ZoneEnergy
 
 _instant = attrgetter("monotonic_ns")
+_NOTHING = 0, 0, 0, 0
 
 
 def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
@@ -44,7 +45,7 @@ def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
     here = samples[index - 1]
     points, lows, highs, blind = [], [], [], []
     for position, zone in enumerate(zones):
-        after = _fresh(samples, index, position, 1)
+        after = -1 if index == len(samples) else _fresh(samples, index, position, 1)
         point, low, high = _zone_at(samples, index, after, position, zone, t_ns)
         points.append(point)
         lows.append(low)
@@ -88,10 +89,10 @@ def _zone_at(
     Energy that a gap before this instant may hide is not in them: both ends of a
     window share it (see :func:`window`).
     """
-    before = _fresh(samples, index - 1, position, -1)
     # ``total_uj`` is carried along through failed reads, so this holds in any case.
     previous = samples[index - 1]
     base = previous.totals[position]
+    before = index - 1 if base.fresh else _fresh(samples, index - 2, position, -1)
     start_uj, bound_w = base.total_uj, zone.bound_w
     # One tick, and the update and the read during which the counter may be late.
     tick = 1 - -zone.unit[0] // zone.unit[1]
@@ -100,7 +101,7 @@ def _zone_at(
         known = samples[before] if before > 0 else samples[0]
         reached = samples[index] if index < len(samples) else samples[-1]
         age_ns, late_ns = t_ns - known.monotonic_ns, UPDATE_NS + known.read_ns
-        ahead_ns = age_ns + _slept(known, reached)
+        ahead_ns = age_ns if known is reached else age_ns + _slept(known, reached)
         return (
             start_uj + _again_uj(samples, before, position, age_ns),
             start_uj - bound_uj(bound_w, late_ns) - tick,
@@ -232,26 +233,26 @@ def window(start: Edge, end: Edge, zones: Sequence[Zone]) -> Window:
     energies = []
     first, last = start.sample, end.sample
     reached = _reached(end)
-    length_ns = end.at_ns - start.at_ns + _slept(first, reached)
-    befores, afters = first.totals, last.totals
-    for position, zone in enumerate(zones):
-        low = end.low_uj[position] - start.high_uj[position]
-        low = max(low, 0)
-        hidden = afters[position].slack_uj - befores[position].slack_uj
-        high = end.high_uj[position] - start.low_uj[position] + hidden
-        high = max(low, min(high, bound_uj(zone.bound_w, length_ns)))
-        point = end.point_uj[position] - start.point_uj[position]
-        energies.append(ZoneEnergy(zone, min(max(point, low), high), low, high))
+    length_ns = end.at_ns - start.at_ns
+    if first is not reached:
+        length_ns += _slept(first, reached)
+    for zone, before, after, p0, p1, low0, low1, high0, high1 in zip(
+        *(zones, first.totals, last.totals, start.point_uj, end.point_uj),
+        *(start.low_uj, end.low_uj, start.high_uj, end.high_uj),
+        strict=True,
+    ):
+        low = max(low1 - high0, 0)
+        hidden = after.slack_uj - before.slack_uj
+        high = min(high1 - low0 + hidden, bound_uj(zone.bound_w, length_ns))
+        high = max(low, high)
+        energies.append(ZoneEnergy(zone, min(max(p1 - p0, low), high), low, high))
     counted = [i for i, zone in enumerate(zones) if zone.counted]
     within = _events(first, last, counted)
     touching = within if reached is last else _events(first, reached, counted)
-    flags = [
-        flag
-        for number, flag in zip(
-            touching[1:], ("gap", "reset", "read_failed"), strict=True
-        )
-        if number
-    ]
+    flags: list[str] = []
+    if touching != _NOTHING:
+        named = zip(touching[1:], ("gap", "reset", "read_failed"), strict=True)
+        flags = [flag for number, flag in named if number]
     if start.extrapolated or end.extrapolated:
         flags.append("extrapolated")
     if end.blind and any(_unread(start, end, i) for i in counted):
@@ -272,7 +273,7 @@ def _events(
 ) -> tuple[int, int, int, int]:
     """Return wraps, gaps, resets and failures of the counted zones in between."""
     if first is last:
-        return 0, 0, 0, 0
+        return _NOTHING
     wraps = gaps = resets = failures = 0
     for position in counted:
         before, after = first.totals[position], last.totals[position]

@@ -60,8 +60,11 @@ class GovernorClient:
         self._timeout_s = timeout_s
         self._link: Link | None = None
         self._inode: tuple[int, int] | None = None  # of the socket the link came from
+        self._origin: tuple[Link, Origin] | None = None
         self._look_ns = 0  # when to look at the socket's inode again
         self._ended: tuple[Link, int, int, Edge] | None = None
+        self._marked: tuple[Sample, Marked] | None = None
+        self._tail: tuple[Sample, Sequence[Sample]] | None = None  # newest, neighbours
         self._hung_ns = 0  # until when not to ask a governor that did not answer
         self._started()
 
@@ -81,8 +84,12 @@ class GovernorClient:
             GovernorUnavailableError: nobody does.
         """
         link = self._connected()
-        layout = link.layout
-        return Origin(layout.instance_id, layout.boot_id, link.uid, layout.source)
+        known = self._origin
+        if known is None or known[0] is not link:
+            layout = link.layout
+            origin = Origin(layout.instance_id, layout.boot_id, link.uid, layout.source)
+            self._origin = known = link, origin
+        return known[1]
 
     @property
     def layout(self) -> Layout:
@@ -108,10 +115,13 @@ class GovernorClient:
             GovernorUnavailableError: as :meth:`latest`.
         """
         link, last = self._newest()
-        marked = Marked._make(last)
-        marked.instance_id = link.layout.instance_id
-        marked.before = link.previous(last)
-        return marked
+        known = self._marked
+        if known is None or known[0] is not last:
+            marked = Marked._make(last)
+            marked.instance_id = link.layout.instance_id
+            marked.before = link.previous(last)
+            self._marked = known = last, marked
+        return known[1]
 
     def window(
         self, mark: Sample, t0_ns: int, t1_ns: int, *, settle: bool = False
@@ -151,7 +161,13 @@ class GovernorClient:
                 start = known[3]
             else:
                 start = _edge(link, t0_ns, mark)
-            end = _edge(link, t1_ns, None)
+            if t1_ns < last.monotonic_ns:
+                end = _edge(link, t1_ns, None)
+            else:  # as long as no sample has come, the neighbours are the same
+                tail = self._tail
+                if tail is None or tail[0] is not last:
+                    self._tail = tail = last, link.around(t1_ns)
+                end = timeline.edge(tail[1], link.layout.zones, t1_ns)
             if end.sample is last:
                 self._ended = link, last.sequence, t1_ns, end
         except GoneError as error:
@@ -255,7 +271,7 @@ class GovernorClient:
     def _leave(self, link: Link) -> None:
         with self._lock:
             if self._link is link:
-                self._link = self._ended = None
+                self._link = self._ended = self._marked = self._tail = None
         link.close()
 
     def _again(self, old: Link) -> Link:

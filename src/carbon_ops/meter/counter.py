@@ -71,8 +71,12 @@ def domains(
     for zone, point, low, high in window.zones:
         if zone.counted and (packages is None or zone.package in packages):
             at = zone.kind == "dram"
-            old = found[at] or Domain(0, 0, 0)
-            found[at] = Domain(old.total + point, old.low + low, old.high + high)
+            old = found[at]
+            found[at] = (
+                Domain(point, low, high)
+                if old is None
+                else Domain(old.total + point, old.low + low, old.high + high)
+            )
     return found[0], found[1]
 
 

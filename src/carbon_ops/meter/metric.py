@@ -311,6 +311,9 @@ def build(
     return Built(metric, common, single)
 
 
+_HOST_KEYS = tuple(HostEnergy.__annotations__)
+
+
 def _host_energy(
     host: Host,
     cpu: attribution.Split | None,
@@ -323,40 +326,37 @@ def _host_energy(
     every component that is in the total; to the microjoule, as ``rest`` and ``dynamic``
     are what is left.
     """
-    energy: HostEnergy = {
-        "total_j": None,
-        "idle_j": None,
-        "dynamic_j": None,
-        "this_task_j": None,
-        "rest_j": None,
-        "counter_bounds_j": None,
-    }
     if host.cpu is None:
-        return energy, None
+        return dict.fromkeys(_HOST_KEYS), None  # type: ignore[return-value]
     total, low, high = host.cpu
-    idle = None if cpu is None else cpu.idle
+    task = idle = above = None
+    if cpu is not None:
+        task, idle, above = cpu.task, cpu.idle, cpu.task_dynamic
     if idle is not None and host.pinned is not None:  # of the other packages too
         others = total - host.pinned.domain.total
         more = (1 - host.pinned.part_of_packages) * (baseline.cpu_w or 0.0)
         idle += min(others, round(more * host.duration_ns / 1_000))
-    task = None if cpu is None else cpu.task
-    above = None if cpu is None else cpu.task_dynamic
     if host.dram is not None:
         total += host.dram.total
         low += host.dram.low
         high += host.dram.high
-        known = dram is not None and dram.idle is not None
-        idle = idle + dram.idle if known and idle is not None else None  # type: ignore[union-attr,operator]
         task = None if task is None or dram is None else task + dram.task
-        known = known and above is not None
-        above = above + dram.task_dynamic if known else None  # type: ignore[union-attr,operator]
-    energy["total_j"] = joules(total)
-    if host.model_cv is None:
-        energy["counter_bounds_j"] = [joules(low), joules(high)]
-    if task is not None:
-        energy["this_task_j"] = joules(task)
-        energy["rest_j"] = joules(total - task)
-    if idle is not None:
-        energy["idle_j"] = joules(idle)
-        energy["dynamic_j"] = joules(total - idle)
+        if idle is None or dram is None or dram.idle is None:
+            idle = None
+        else:
+            idle += dram.idle
+        if above is None or dram is None or dram.task_dynamic is None:
+            above = None
+        else:
+            above += dram.task_dynamic
+    energy: HostEnergy = {
+        "total_j": joules(total),
+        "idle_j": None if idle is None else joules(idle),
+        "dynamic_j": None if idle is None else joules(total - idle),
+        "this_task_j": None if task is None else joules(task),
+        "rest_j": None if task is None else joules(total - task),
+        "counter_bounds_j": (
+            [joules(low), joules(high)] if host.model_cv is None else None
+        ),
+    }
     return energy, None if above is None else joules(above)
