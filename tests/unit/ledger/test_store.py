@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -182,63 +183,78 @@ def test_threads_share_one_ledger(tmp_path: Path, key: Signer | None) -> None:
     assert verdict(path, key) == "OK 161"
 
 
-def test_a_forked_child_and_its_parent_both_write(
-    tmp_path: Path, key: Signer | None
+FORK = """
+import os, signal, sys, threading
+from carbon_ops.ledger.note import Signer
+from carbon_ops.ledger.store import Ledger
+
+signal.alarm(60)  # whatever it waits for, the test does not wait for ever
+signer = Signer("host.example/test", bytes(range(32))) if "signed" in sys.argv else None
+ledger = Ledger.init(sys.argv[1], signer=signer, segment_records=64)
+record = {"type": "energy_metric"}
+
+def fork(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child
+"""
+
+BOTH_WRITE = """
+ledger.append(record)
+child = fork(lambda: [ledger.append(record) for _ in range(30)])
+for _ in range(30):
+    ledger.append(record)
+assert os.waitpid(child, 0)[1] == 0
+assert ledger.append(record).seq == 62
+ledger.close()
+"""
+
+FORK_UNDER_LOCK = """
+inside, go_on = threading.Event(), threading.Event()
+
+def hold():
+    with ledger._turns.alone():
+        inside.set()
+        go_on.wait(30)
+
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait(30)
+read, write = os.pipe()
+child = fork(lambda: (os.read(read, 1), ledger.append(record)))
+go_on.set()
+thread.join()
+os.write(write, b"x")  # the lock is free now: nothing of it was inherited
+assert os.waitpid(child, 0)[1] == 0
+assert ledger.append(record).seq == 2
+ledger.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "size"),
+    [(BOTH_WRITE, 63), (FORK_UNDER_LOCK, 3)],
+    ids=["both at once", "a thread holds the lock"],
+)
+def test_a_forked_child_writes_beside_its_parent(
+    tmp_path: Path, key: Signer | None, program: str, size: int
 ) -> None:
     path = tmp_path / "l"
-    with Ledger.init(path, signer=key, segment_records=64) as ledger:
-        ledger.append(record(0))
-        child = os.fork()
-        if child == 0:
-            signal.alarm(60)  # whatever it waits for, the test does not wait for ever
-            try:
-                for i in range(30):
-                    ledger.append(record(i))
-                os._exit(0)
-            finally:
-                os._exit(1)
-        for i in range(30):
-            ledger.append(record(i))
-        assert os.waitpid(child, 0)[1] == 0
-        assert ledger.append(record(1)).seq == 62
+    run = subprocess.run(
+        [sys.executable, "-c", FORK + program, path, "signed" if key else ""],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert verdict(path, key) == "OK 63"
-
-
-def test_a_fork_while_a_thread_holds_the_lock_leaves_the_child_free(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "l"
-    with Ledger.init(path, signer=KEY) as ledger:
-        inside, go_on = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with ledger._turns.alone():
-                inside.set()
-                go_on.wait(30)
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        inside.wait(30)
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            signal.alarm(60)  # whatever it waits for, the test does not wait for ever
-            try:
-                os.read(read, 1)
-                ledger.append(record(7))
-                os._exit(0)
-            finally:
-                os._exit(1)
-        go_on.set()
-        thread.join()
-        os.write(write, b"x")  # the lock is free now: nothing of it was inherited
-        assert os.waitpid(child, 0)[1] == 0
-        os.close(read)
-        os.close(write)
-        assert ledger.append(record(8)).seq == 2
-
-    assert verdict(path) == "OK 3"
+    assert run.returncode == 0, run.stderr
+    assert verdict(path, key) == f"OK {size}"
 
 
 def test_a_lock_that_is_kept_gives_an_error_and_no_record(tmp_path: Path) -> None:
@@ -438,6 +454,35 @@ def test_a_heartbeat_is_a_record_and_comes_when_it_was_silent(tmp_path: Path) ->
     }
 
 
+@pytest.mark.parametrize("other", [record(5), {"type": "note", "ts": "2020"}])
+def test_a_heartbeat_of_another_writer_counts(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    path = tmp_path / "l"
+    with (
+        Ledger.init(path, signer=KEY) as one,
+        Ledger.open(path, signer=KEY) as two,
+    ):
+        one.append(other)
+        one.heartbeat()
+        one.append(other)
+        two._writer._beat_ns -= 3_600_000_000_001
+        two.append(record(1))
+        written = json.loads(lines_of(path)[2])["ts"]
+        assert two._writer._beat_wall == written
+        two._writer._beat_wall = f"2020{written[4:]}"  # by the clock on the wall, too
+        two.append(record(1))
+
+    kinds = [json.loads(line)["type"] for line in lines_of(path)]
+    assert kinds[2:] == [
+        "heartbeat",
+        other["type"],
+        "energy_metric",
+        "heartbeat",
+        "energy_metric",
+    ]
+
+
 def test_the_frontier_moves_whole_groups_of_segments_to_files_of_their_own(
     tmp_path: Path,
 ) -> None:
@@ -468,19 +513,26 @@ def test_a_folder_of_somebody_elses_is_told_as_such() -> None:
     place.chmod(0o755)
     closed = place / "closed"
     closed.mkdir(mode=0)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            if os.geteuid() == 0:
-                os.setuid(65_534)
-            os.chdir("/")
-            try:
-                Ledger.open_or_init(closed)
-            except LedgerError:
-                status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    program = """
+import os, pathlib, sys  # all that root alone may be able to read
+from carbon_ops.errors import LedgerError
+from carbon_ops.ledger import keys
+from carbon_ops.ledger.store import Ledger
+
+if os.geteuid() == 0:
+    os.setuid(65_534)
+os.chdir("/")
+try:
+    Ledger.open_or_init(sys.argv[1])
+except LedgerError:
+    print("told")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, closed],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     closed.rmdir()
     place.rmdir()
+    assert run.stdout == "told\n", run.stderr
