@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
@@ -113,18 +112,13 @@ class HttpClient:
     def __enter__(self) -> HttpClient:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def get(
         self,
@@ -175,7 +169,12 @@ class HttpClient:
         except _TryAgain as error:
             asked = f", asks for {error.wait_s:g} s of patience" if error.wait_s else ""
             raise ProviderError(f"{where} answers {error.status}{asked}") from None
-        except httpx.HTTPError as error:
+        except (
+            httpx.HTTPError,
+            RuntimeError,
+        ) as error:  # RuntimeError: closed meanwhile
+            if time.monotonic() >= deadline:
+                raise ProviderError(f"{where} takes over {self._total_s:g} s") from None
             # The text of httpx's errors may hold the address with its query.
             raise ProviderError(f"{where}: {type(error).__name__}") from None
         raise AssertionError("retry_context ended without result")  # pragma: no cover
@@ -189,11 +188,21 @@ class HttpClient:
         deadline: float,
     ) -> Reply:
         import time
+        from contextlib import ExitStack
+        from threading import Timer
 
         body = bytearray()
-        with self._open().stream(
-            "GET", self._base + path, params=dict(params), headers=headers
-        ) as response:
+        with ExitStack() as stack:
+            # Headers that drip keep every read short of its time-out: only closing helps.
+            watch = Timer(max(0.0, deadline - time.monotonic()), self.close)
+            watch.daemon = True
+            watch.start()
+            stack.callback(watch.cancel)
+            response = stack.enter_context(
+                self._open().stream(
+                    "GET", self._base + path, params=dict(params), headers=headers
+                )
+            )
             status = response.status_code
             if status == TOO_MANY_REQUESTS or status >= 500:
                 raise _TryAgain(
@@ -207,8 +216,6 @@ class HttpClient:
                 body += chunk
                 if len(body) > MOST_BYTES:
                     raise ProviderError(f"{where} sends more than {MOST_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise ProviderError(f"{where} takes over {self._total_s:g} s")
         return Reply(status, bytes(body), where)
 
     def _open(self) -> httpx.Client:

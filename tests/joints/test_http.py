@@ -98,8 +98,15 @@ def test_a_redirect_does_not_carry_the_key_away(server: FakeServer) -> None:
         assert elsewhere.seen == []
 
 
-def test_a_silent_server_and_one_that_drips_are_given_up() -> None:
-    # Accepts, then sends one byte of a long body every 50 ms for as long as one listens.
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [(b"content-length: 100000\r\n\r\n", b"x"), (b"", b"a: b\r\n")],
+    ids=["body", "headers"],
+)
+def test_a_silent_server_and_one_that_drips_are_given_up(
+    head: bytes, drop: bytes
+) -> None:
+    # Accepts, then sends a little every 50 ms for as long as one listens.
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     done = threading.Event()
@@ -108,10 +115,10 @@ def test_a_silent_server_and_one_that_drips_are_given_up() -> None:
         silent, _ = listener.accept()
         dripping, _ = listener.accept()
         dripping.recv(10_000)
-        dripping.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        dripping.sendall(b"HTTP/1.1 200 OK\r\n" + head)
         try:
             while not done.wait(0.05):
-                dripping.sendall(b"x")
+                dripping.sendall(drop)
         except OSError:
             pass
         silent.close()
