@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from carbon_ops.ledger.store import Ledger
 from carbon_ops.ledger.verify import verify_ledger
-from carbon_ops.testing.ledgers import Forger, signer
+from carbon_ops.testing.ledgers import Forger, record, signer
 
 KEY = signer()
 VKEYS = [KEY.vkey]
@@ -61,23 +62,31 @@ def test_a_flipped_bit_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["active.jsonl", "checkpoint", f"seg-{0:020d}.jsonl"])
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
-def test_any_bytes_give_a_verdict(name: str, signed: bool, tmp_path: Path) -> None:
-    """Mutations of the real bytes and plain noise; the seed is fixed."""
+def test_any_bytes_give_a_verdict_and_changed_records_never_ok(
+    name: str, signed: bool, tmp_path: Path
+) -> None:
+    """2,400 mutations of what a real writer wrote, and plain noise; the seed is fixed."""
     dice = random.Random(f"{name}{signed}")
-    ledger = Forger(70, key=KEY if signed else None)
-    path = ledger.write(tmp_path / "ledger")
+    path = tmp_path / "ledger"
+    key = KEY if signed else None
+    with Ledger.init(path, signer=key, segment_records=64) as ledger:
+        ledger.append_many(record(seq) for seq in range(69))
     file = path / name
     if not file.exists():
         file.write_bytes(b"")
     file.chmod(0o644)
     whole = file.read_bytes()
-    for _ in range(250):
-        file.write_bytes(mutated(dice, whole))
+    for number in range(400):
+        changed = mutated(dice, whole)
+        file.write_bytes(changed)
         for vkeys in (VKEYS, []):
-            report = verify_ledger(path, vkeys=vkeys)
+            report = verify_ledger(path, vkeys=vkeys, links_only=number % 7 == 0)
             assert report.exit_code in (0, 1, 2, 3)
             assert len(report.lines) == 4
             assert report.to_dict()["verdict"] == report.verdict
+        if signed and name != "checkpoint" and changed != whole:
+            report = verify_ledger(path, vkeys=VKEYS)
+            assert report.verdict == "TAMPERED", (number, report)
 
 
 def mutated(dice: random.Random, whole: bytes) -> bytes:

@@ -10,11 +10,13 @@ from typing import BinaryIO
 import click
 
 from carbon_ops.cli.ledger_verify import (
+    print_verdict,
     processes,
     progress_on_terminal,
     read_vkeys,
     trusted_keys,
 )
+from carbon_ops.cli.output import visible
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.ledger.commitment import opens, read_opening
 from carbon_ops.ledger.note import VerifierKey
@@ -111,16 +113,18 @@ def check_proof(
         click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
     elif report.holds:
         click.echo(
-            f"HOLDS  record {report.seq} of {report.size} in {report.origin}, "
-            f"signed by {report.signer}",
+            visible(
+                f"HOLDS  record {report.seq} of {report.size} in {report.origin}, "
+                f"signed by {report.signer}"
+            ),
             err=True,
         )
         for opening in opened:
             value = json.dumps(opening.value, ensure_ascii=False)
-            click.echo(f"OPENED {opening.path} = {value}", err=True)
+            click.echo(visible(f"OPENED {opening.path} = {value}"), err=True)
         click.echo(report.record)
     else:
-        click.echo(f"DOES NOT HOLD {report.code}  {report.detail}")
+        click.echo(visible(f"DOES NOT HOLD {report.code}  {report.detail}"))
     return 0 if report.holds else 1
 
 
@@ -171,8 +175,7 @@ def anchor(
         result = report.to_dict() | {"kept": len(kept), "saved": saved}
         click.echo(json.dumps(result, indent=2))
         return report.exit_code
-    code = f" {report.code}" if report.code else ""
-    click.echo(f"{report.verdict}{code}  {report.detail}".rstrip())
+    print_verdict(report)
     click.echo(f"compared with {len(kept)} kept checkpoints")
     click.echo(f"kept {saved}" if saved else "nothing new to keep")
     return report.exit_code

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
-from math import fsum
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ from carbon_ops.cli.ledger_verify import (
     read_vkeys,
     trusted_keys,
 )
+from carbon_ops.cli.output import visible
 from carbon_ops.clock import rfc3339, wall_ns
-from carbon_ops.ledger.lines import lines
+from carbon_ops.ledger.lines import lines, parsed
 from carbon_ops.ledger.report import Report
 from carbon_ops.ledger.verify import verify_ledger
+
+_MOST_ROWS = 100  # of a table on the page
 
 
 @click.command("audit-report")
@@ -73,22 +76,23 @@ def page(ledger: str, keys: list[str], report: Report) -> str:
     out = [
         "# Audit of a carbon-ops ledger",
         "",
-        f"- ledger: `{Path(ledger).absolute()}`",
-        f"- origin: `{report.origin or 'unknown'}`",
+        f"- ledger: `{visible(str(Path(ledger).absolute()))}`",
+        f"- origin: `{visible(report.origin or 'unknown')}`",
         f"- checked: {rfc3339(wall_ns())} by carbon-ops {carbon_ops.__version__}, "
         f"Python {platform.python_version()}",
         *(f"- trusted key: `{key}`" for key in keys),
-        f"- verdict: **{report.verdict}**{code}",
+        f"- verdict: **{report.verdict}**{visible(code)}",
         f"- records: {report.size}, of which {report.covered} are under the signed "
         "checkpoint",
         "",
         "## What was checked, and what was not",
         "",
-        *(f"- {line}" for line in report.lines),
+        *(f"- {visible(line)}" for line in report.lines),
         "",
     ]
     if report.checkpoint:
-        indented = [f"    {line}".rstrip() for line in report.checkpoint.splitlines()]
+        shown = map(visible, report.checkpoint.split("\n"))
+        indented = [f"    {line}".rstrip() for line in shown]
         out += ["## The checkpoint", "", *indented, ""]
     if report.exit_code == 0:
         out += _contents(ledger, report.size)
@@ -97,51 +101,66 @@ def page(ledger: str, keys: list[str], report: Report) -> str:
     return "\n".join(out)
 
 
+class _Table:
+    """Sums of what records say, by label; a label too many goes to the others."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[float, int]] = {}
+        self.without: Counter[str] = Counter()  # records that hold no figure, by type
+
+    def add(self, kind: str, label: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.without[kind] += 1
+            return
+        label = _cell(label)
+        if label not in self.rows and len(self.rows) >= _MOST_ROWS:
+            label = "(others)"
+        total, count = self.rows.get(label, (0.0, 0))
+        self.rows[label] = (total + value, count + 1)
+
+    def page(self, about: str, unit: str) -> list[str]:
+        out = ["", f"| {about} | {unit} | records |", "|---|---|---|"]
+        out += [f"| {k} | {v:.6g} | {n} |" for k, (v, n) in sorted(self.rows.items())]
+        return out
+
+
 def _contents(ledger: str, size: int) -> list[str]:
-    kinds: Counter[str] = Counter()
-    energy: dict[str, list[float]] = {}
-    grams: dict[str, list[float]] = {}
-    missing = Counter[str]()
-    times: list[str] = []
-    for _, line in zip(range(size), lines(ledger), strict=False):
-        record: dict[str, Any] = json.loads(line)
+    kinds, energy, grams = _Table(), _Table(), _Table()
+    first = last = ""
+    for line in islice(lines(ledger), size):
+        record = parsed(line) or {}
         kind = str(record.get("type"))
-        kinds[kind] += 1
+        kinds.add(kind, kind, 1)
         at = record.get("timestamp_end", record.get("ts"))
         if isinstance(at, str):
-            times = [min([at, *times[:1]]), max([at, *times[1:]])]
+            first, last = min(first or at, at), max(last, at)
         if kind == "energy_metric":
-            found = record.get("energy", {})
-            mode = f"{found.get('attribution_mode')}, {_source(found)}"
-            _add(energy, missing, mode, found.get("energy_wh_total"), kind)
+            found = _within(record, "energy")
+            source = _within(found, "components", "cpu").get("source", "unknown")
+            mode = f"{found.get('attribution_mode')}, {source}"
+            energy.add(kind, mode, found.get("energy_wh_total"))
         elif kind == "carbon_estimate":
             label = f"{record.get('signal', '?')}, {record.get('method') or 'none'}"
-            _add(grams, missing, label, record.get("carbon_gco2e"), kind)
+            grams.add(kind, label, record.get("carbon_gco2e"))
     out = ["## What the records say", "", "| type | records |", "|---|---|"]
-    out += [f"| {kind} | {count} |" for kind, count in sorted(kinds.items())]
-    if times:
-        out += ["", f"From {times[0]} to {times[-1]}."]
-    out += ["", "| energy, by attribution and source | Wh | records |", "|---|---|---|"]
-    out += [f"| {k} | {fsum(v):.6g} | {len(v)} |" for k, v in sorted(energy.items())]
-    out += ["", "| carbon, by signal and method | gCO2e | records |", "|---|---|---|"]
-    out += [f"| {k} | {fsum(v):.6g} | {len(v)} |" for k, v in sorted(grams.items())]
-    out += [f"\n{n} records of type {k} hold no figure." for k, n in missing.items()]
+    out += [f"| {kind} | {n} |" for kind, (_, n) in sorted(kinds.rows.items())]
+    if first:
+        out += ["", f"From {_cell(first)} to {_cell(last)}."]
+    out += energy.page("energy, by attribution and source", "Wh")
+    out += grams.page("carbon, by signal and method", "gCO2e")
+    for kind, n in (energy.without + grams.without).items():
+        out.append(f"\n{n} records of type {kind} hold no figure.")
     return [*out, ""]
 
 
-def _source(energy: dict[str, Any]) -> str:
-    cpu = energy.get("components", {}).get("cpu", {})
-    return str(cpu.get("source", "unknown"))
+def _cell(text: str) -> str:
+    """Return what a record says, so that it stays in its place on the page."""
+    return visible(text[:200]).replace("|", "\\|")
 
 
-def _add(
-    sums: dict[str, list[float]],
-    missing: Counter[str],
-    label: str,
-    value: object,
-    kind: str,
-) -> None:
-    if isinstance(value, (int, float)):
-        sums.setdefault(label, []).append(float(value))
-    else:
-        missing[kind] += 1
+def _within(record: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return a member of a member; empty where a stranger put something else there."""
+    found: object = record
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from carbon_ops.ledger.lines import count, lines
+from carbon_ops.cli.output import visible
+from carbon_ops.ledger.lines import count, lines, parsed
 
 
 @click.command("show")
@@ -33,9 +34,11 @@ def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
             return 2
         record = _read(line)
         text = line.decode("utf-8", "replace")
-        click.echo(
-            text if as_json else json.dumps(record, indent=2, ensure_ascii=False)
-        )
+        if as_json:
+            click.echo(text)
+            return 0
+        for shown in json.dumps(record, indent=2, ensure_ascii=False).split("\n"):
+            click.echo(visible(shown))
         return 0
     for line in lines(ledger, max(count(ledger) - last, 0)):
         click.echo(line.decode("utf-8", "replace") if as_json else _row(_read(line)))
@@ -43,13 +46,7 @@ def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
 
 
 def _read(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        record = None
-    if isinstance(record, dict):
-        return record
-    return {"type": "unreadable", "bytes": len(line)}
+    return parsed(line) or {"type": "unreadable", "bytes": len(line)}
 
 
 def _row(record: dict[str, Any]) -> str:
@@ -64,4 +61,4 @@ def _row(record: dict[str, Any]) -> str:
     if isinstance(grams, (int, float)):
         cells.append(f"{grams:12.6f} g")
     cells.append(str(record.get("operation", record.get("span_id", ""))))
-    return "  ".join(cells).rstrip()
+    return visible("  ".join(cells)).rstrip()

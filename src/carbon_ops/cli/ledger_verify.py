@@ -11,9 +11,11 @@ from typing import TypeVar
 
 import click
 
+from carbon_ops.cli.output import visible
 from carbon_ops.errors import InvalidInputError, LedgerError
 from carbon_ops.ledger.lines import count
 from carbon_ops.ledger.reader import segments
+from carbon_ops.ledger.report import Report
 from carbon_ops.ledger.verify import verify_ledger
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -113,6 +115,12 @@ def progress_on_terminal(ledger: str) -> Iterator[Callable[[int], None] | None]:
         yield lambda done: bar.update(task, completed=done)
 
 
+def print_verdict(report: Report) -> None:
+    """Print the verdict, its code and what is wrong, on one line."""
+    code = f" {report.code}" if report.code else ""
+    click.echo(visible(f"{report.verdict}{code}  {report.detail}".rstrip()))
+
+
 @click.command("verify")
 @click.argument("ledger", type=click.Path())
 @trusted_keys
@@ -173,10 +181,9 @@ def verify(
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
         return report.exit_code
-    code = f" {report.code}" if report.code else ""
-    click.echo(f"{report.verdict}{code}  {report.detail}".rstrip())
+    print_verdict(report)
     for line in report.lines:
-        click.echo(f"  {line}")
+        click.echo(f"  {visible(line)}")
     if report.code == "E_KEY_UNKNOWN" and report.verdict == "NOT_CHECKED":
         click.echo(
             "Give the ledger's public key with --vkey 'NAME+ID+KEY' or --vkey-file FILE; "

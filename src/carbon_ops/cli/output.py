@@ -26,6 +26,15 @@ def put(text: str) -> None:
         raise SystemExit(READER_GONE) from None
 
 
+def visible(text: str) -> str:
+    """Return one line of what a stranger wrote: nothing in it moves the cursor or hides.
+
+    >>> visible("a\x1b[2Jb\n# c\u202e")
+    'a?[2Jb?# c?'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def is_terminal(stream: IO[str] | None) -> bool:
     """Return whether people read ``stream`` as it comes, on a terminal that moves."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

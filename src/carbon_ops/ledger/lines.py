@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from carbon_ops.errors import LedgerError
 from carbon_ops.ledger.files import ACTIVE, segment_name
@@ -51,6 +53,15 @@ def _file(path: str, start: int) -> Iterator[bytes]:
     for found, _ in blocks(descriptor):
         yield from found[max(start - seq, 0) :]
         seq += len(found)
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return a line's record; None where it is no JSON object."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def count(path: str) -> int:

@@ -14,6 +14,7 @@ from carbon_ops.ledger.chain import MAX_RECORD_BYTES
 from carbon_ops.ledger.files import segment_start
 
 CHUNK_BYTES = 1 << 18  # one read; a segment of 256 records of 1 kB
+_LONGEST_SEARCH = 1 << 24  # bytes without a line feed after which none is looked for
 
 
 class NotAFileError(Exception):
@@ -64,15 +65,21 @@ class Block(NamedTuple):
 
 
 def blocks(descriptor: int) -> Iterator[Block]:
-    """Yield the lines of a file in constant memory, and close it."""
+    """Yield the lines of a file in constant memory, and close it.
+
+    A line that goes on for ever (a sparse file of terabytes) is given up as too long.
+    """
     with open(descriptor, "rb", buffering=0) as file:
-        rest = b""
-        while True:
+        rest, searched = b"", 0
+        while searched < _LONGEST_SEARCH:
             chunk = file.read(CHUNK_BYTES)
             if not chunk:
                 yield Block([], rest)
                 return
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()[: MAX_RECORD_BYTES + 1]
+            searched += len(chunk)
             if lines:
+                searched = 0
                 yield Block(lines, None)
+        yield Block([rest], None)

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from carbon_ops.errors import InvalidInputError, LedgerError, MissingDependencyError
 from carbon_ops.ledger.files import CHECKPOINT
-from carbon_ops.ledger.lines import lines
+from carbon_ops.ledger.lines import lines, parsed
 from carbon_ops.ledger.note import MAX_NOTE_BYTES
 from carbon_ops.ledger.reader import read_small
 
@@ -86,11 +86,8 @@ def rows(ledger: str, kind: str | None) -> Iterator[dict[str, Any]]:
         LedgerError: a line is no JSON object.
     """
     for number, line in enumerate(lines(ledger)):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
+        record = parsed(line)
+        if record is None:
             raise LedgerError(
                 f"line {number} of {ledger} is no record",
                 hint="`carbon-ops ledger verify` says what is wrong.",
