@@ -101,6 +101,13 @@ def test_repeating_stops_at_a_failure_with_its_status(env: dict[str, str]) -> No
     assert len(json.loads(done.stderr)["runs"]) == 1
 
 
+def test_a_warmup_that_fails_says_so_and_measures_nothing(env: dict[str, str]) -> None:
+    done = cli(env, "run", "--warmup", "1", "--json", "--", "sh", "-c", "exit 3")
+    said = json.loads(done.stderr.splitlines()[-1])
+    assert (done.returncode, said["runs"]) == (3, [])
+    assert said["notes"] == ["stopped by exit status 3 after 0 runs"]
+
+
 def test_a_summary_that_fits_nowhere_is_shown_on_standard_error(
     env: dict[str, str],
 ) -> None:

@@ -192,10 +192,8 @@ def command(
             _say("\n".join(json.dumps(one) for one in book.missing), None)
     if as_csv:
         _say(repeats.as_csv(runs), report)
-    elif repeat > 1:
-        _say_repeats(runs, warmup, book, notes, report, as_json=as_json)
-    elif runs:
-        _say_one(runs[0], book, notes, report, as_json=as_json)
+    else:
+        _say(_said(runs, (repeat, warmup), book, notes, as_json=as_json), report)
     if ended.interrupted:
         die_of_interrupt()
     return ended.status
@@ -229,49 +227,40 @@ def _notes(ended: Ended, done: int, wanted: int) -> list[str]:
             f"processes still running: {ended.left_running}; counted is what they had "
             "used when the command ended"
         )
-    if done < wanted and wanted > 1:
+    if done < wanted:
         notes.append(f"stopped by exit status {ended.status} after {done} runs")
     return notes
 
 
-def _say_one(
-    run: Run,
-    book: recording.Book | None,
-    notes: list[str],
-    report: int | None,
-    *,
-    as_json: bool,
-) -> None:
-    metric, estimate, status = run
-    if as_json:
-        place = None if book is None else book.place
-        whole = measurement.as_json(metric, estimate, status, place, notes)
-        _say(json.dumps(whole), report)
-    else:
-        said = "not asked for (--ledger DIR)" if book is None else book.said
-        _say(measurement.as_text(metric, estimate, status, said, notes), report)
-
-
-def _say_repeats(
+def _said(
     runs: list[Run],
-    warmup: int,
+    repeated: tuple[int, int],
     book: recording.Book | None,
     notes: list[str],
-    report: int | None,
     *,
     as_json: bool,
-) -> None:
+) -> str:
+    """Return the summary of one run, or the medians of several."""
+    place = None if book is None else book.place
+    repeat, warmup = repeated
+    if repeat == 1 and runs:
+        metric, estimate, status = runs[0]
+        if as_json:
+            return json.dumps(
+                measurement.as_json(metric, estimate, status, place, notes)
+            )
+        said = "not asked for (--ledger DIR)" if book is None else book.said
+        return measurement.as_text(metric, estimate, status, said, notes)
     if as_json:
-        place = None if book is None else book.place
         whole = {**repeats.as_json(runs, warmup), "ledger": place, "notes": notes}
-        _say(json.dumps(whole), report)
-        return
+        return json.dumps(whole)
     lines = [repeats.as_text(runs, warmup)]
     if runs:
-        lines.append(f"  source      {measurement.source(runs[-1].metric)}")
+        source = measurement.source(runs[-1].metric).replace("\n", "\n  ")
+        lines.append(f"  source      {source}")
     if book is not None:
         lines.append(f"  ledger      {book.said}")
-    _say("\n".join([*lines, *(f"  note        {note}" for note in notes)]), report)
+    return "\n".join([*lines, *(f"  note        {note}" for note in notes)])
 
 
 def _facts(ended: Ended) -> dict[str, Any]:

@@ -14,11 +14,11 @@ years, one hour) gives 28.54 g.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbon_ops.data.facility import embodied_in
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.estimate.inputs import number
 
 if TYPE_CHECKING:
     from carbon_ops.estimate.record import CarbonRecord
@@ -51,14 +51,9 @@ class Embodied(NamedTuple):
         return {
             "g": grams,
             "u_g": grams * self.cv,
-            "total_g": self.total_g,
             "reserved_s": reserved_s,
-            "lifetime_s": self.lifetime_s,
-            "share": self.share,
-            "gas": self.gas,
             "factor_basis": "lifecycle",
-            "source": self.source,
-            "default": self.default,
+            **{key: item for key, item in self._asdict().items() if key != "cv"},
         }
 
 
@@ -193,13 +188,7 @@ def with_score(
 
 
 def _positive(name: str, value: object, *, zero: bool = False) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not isfinite(value)
-        or value < 0
-        or (value == 0 and not zero)
-    ):
-        least = "at least" if zero else "above"
-        raise InvalidInputError(f"{name} must be a number {least} 0, got {value!r}")
-    return float(value)
+    found = number(value, name)
+    if found == 0.0 and not zero:
+        raise InvalidInputError(f"{name} must be above 0, got {value!r}")
+    return found

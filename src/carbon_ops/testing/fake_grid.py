@@ -13,6 +13,7 @@ what it should have understood.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -51,6 +52,15 @@ class Answer(NamedTuple):
     status: int
     body: object  # bytes are sent as they are, anything else as JSON
     headers: Mapping[str, str] = {}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong here; that a client hung up is its own affair."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class FakeServer:
@@ -95,8 +105,7 @@ class FakeServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
         )

@@ -20,7 +20,6 @@ from carbon_ops.governor.client import GovernorClient
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 START_TIMEOUT_S = 30.0
 
@@ -91,12 +90,7 @@ class GovernorProcess:
     def __enter__(self) -> GovernorProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.running.poll() is None:
             self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
