@@ -137,7 +137,7 @@ def _file(path: str) -> dict[str, object]:
         import tomli as tomllib  # type: ignore[import-not-found,no-redef,unused-ignore]
     try:
         table: dict[str, object] = tomllib.loads(raw.decode())
-    except ValueError as error:  # both of bad TOML and of bad UTF-8
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, deep nesting
         raise ConfigError(f"{path}: {error}", hint="It has to be TOML.") from error
     return table
 
@@ -146,30 +146,41 @@ def _checked(name: str, value: object, origin: str) -> Value:
     key = KEYS[name]
     if key.kind is str:
         if not isinstance(value, str):
-            raise ConfigError(f"{origin}: {name} must be text, got {value!r}")
+            raise ConfigError(f"{origin}: {name} must be text, got {_shown(value)}")
         if key.choices and value not in key.choices:
             raise ConfigError(
-                f"{origin}: {name} is {value!r}",
+                f"{origin}: {name} is {_shown(value)}",
                 hint=f"Use one of: {', '.join(key.choices)}.",
             )
         return value
     number: int | float = -1
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+    takes = (str, int) if key.kind is int else (str, int, float)
+    if isinstance(value, takes) and not isinstance(value, bool):
         from contextlib import suppress
 
         with suppress(ValueError, OverflowError):  # said below
             number = int(value) if key.kind is int else float(value)
     if not 0 <= number < 1e9:
+        whole = "a whole number" if key.kind is int else "a number"
         raise ConfigError(
-            f"{origin}: {name} must be a number, 0 or more, got {value!r}"
+            f"{origin}: {name} must be {whole}, 0 or more, got {_shown(value)}"
         )
     return number
+
+
+def _shown(value: object) -> str:
+    """Return ``value`` for a message, however long it is."""
+    try:
+        text = ascii(value)
+    except ValueError:  # an integer with more digits than Python prints
+        return "a number that is too large"
+    return text if len(text) <= 60 else text[:60] + "..."
 
 
 def _nearest(name: str, likeness: float) -> str | None:
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name, KEYS, 1, likeness)), None)
+    return next(iter(get_close_matches(name.lower(), KEYS, 1, likeness)), None)
 
 
 def _unknown(name: str, origin: str) -> ConfigError:

@@ -112,20 +112,26 @@ def test_without_its_governor_the_logger_goes_on(governor: GovernorProcess) -> N
     assert reasons[-1] in ("no_socket", "refused", "stale")
 
 
+FORKED = """
+import os, sys
+from carbon_ops import EnergyLogger
+with EnergyLogger(socket=sys.argv[1]) as logger:
+    logger.log_metrics("a")
+    pid = os.fork()
+    if pid == 0:
+        mode = logger.log_metrics("child")["energy"]["attribution_mode"]
+        os._exit(0 if mode == "governor" else 1)
+    _, status = os.waitpid(pid, 0)
+    assert logger.log_metrics("b")["energy"]["attribution_mode"] == "governor"
+    sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def test_a_forked_child_measures_through_the_same_governor(
     governor: GovernorProcess,
 ) -> None:
-    with EnergyLogger(socket=governor.path) as logger:
-        logger.log_metrics("a")
-        pid = os.fork()
-        if pid == 0:
-            mode = logger.log_metrics("child")["energy"]["attribution_mode"]
-            os._exit(0 if mode == "governor" else 1)
-        _, status = os.waitpid(pid, 0)
-        after = logger.log_metrics("b")["energy"]["attribution_mode"]
-
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert after == "governor"
+    command = [sys.executable, "-c", FORKED, governor.path]
+    subprocess.run(command, check=True, timeout=100)
 
 
 def test_threads_share_one_logger_and_one_connection(

@@ -126,69 +126,74 @@ def test_joblibs_workers_are_counted_once(tmp_path: Path) -> None:
     assert used <= counted <= everything
 
 
-def test_two_hundred_children_of_ten_milliseconds_are_all_billed(
-    logger: EnergyLogger,
-) -> None:
-    used = 0.0
-    with logger.span("children", scope="children") as span:
-        for _ in range(200):
-            pid = os.fork()
-            if pid == 0:
-                burn(0.01)
-                os._exit(0)
-            _, _, usage = os.wait4(pid, 0)
-            used += usage.ru_utime + usage.ru_stime
+FORKS = """
+import os, sys, time
+from carbon_ops import EnergyLogger
 
-    assert cpu(span.metric) == pytest.approx(used, rel=0.01)
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end: sum(range(500))
 
+def cpu(metric): return metric["cpu"]["process_s"]
 
-def test_a_forked_child_starts_its_own_account_and_leaves_the_parents_alone(
-    logger: EnergyLogger,
-) -> None:
-    burn(0.1)
-    logger.log_metrics("parent")
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        metric = logger.log_metrics("child")
-        with logger.span("inside") as span:
-            burn(0.02)
-        ok = (
-            metric["cpu"]["process_s"] < 0.05  # not the parent's 0.1 s again
-            and list(logger.summary()) == ["child", "inside"]
-            and 0.02 <= cpu(span.metric) < 0.1
-        )
-        os.write(writer, b"1" if ok else b"0")
-        os._exit(0)
-    os.waitpid(pid, 0)
-    answer = os.read(reader, 1)
-    os.close(reader)
-    os.close(writer)
+def ended(pid):
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
-    assert answer == b"1"
-    assert list(logger.summary()) == ["parent"]
-    assert cpu(logger.log_metrics("after")) >= 0.02  # the child's, reaped
+logger = EnergyLogger(socket="/nonexistent/s")
+"""
 
 
-def test_a_span_that_crosses_a_fork_ends_in_both_and_says_so(
-    logger: EnergyLogger,
-) -> None:
-    reader, writer = os.pipe()
-    with logger.span("outer") as span:
+def forks(program: str) -> None:
+    """Run ``program`` after the lines above; a failed assertion is its exit status."""
+    subprocess.run([sys.executable, "-c", FORKS + program], check=True, timeout=100)
+
+
+def test_two_hundred_children_of_ten_milliseconds_are_all_billed() -> None:
+    forks("""
+used = 0.0
+with logger.span("children", scope="children") as span:
+    for _ in range(200):
         pid = os.fork()
         if pid == 0:
-            metric = span.end()
-            flagged = "ended_in_forked_child" in metric["energy"]["quality"]["flags"]
-            os.write(writer, b"1" if flagged else b"0")
+            burn(0.01)
             os._exit(0)
-        os.waitpid(pid, 0)
-    answer = os.read(reader, 1)
-    os.close(reader)
-    os.close(writer)
+        _, _, usage = os.wait4(pid, 0)
+        used += usage.ru_utime + usage.ru_stime
+assert abs(cpu(span.metric) / used - 1) <= 0.01, (cpu(span.metric), used)
+""")
 
-    assert answer == b"1"
-    assert span.metric is not None
-    assert "ended_in_forked_child" not in span.metric["energy"]["quality"]["flags"]
+
+def test_a_forked_child_starts_its_own_account_and_leaves_the_parents_alone() -> None:
+    forks("""
+burn(0.1)
+logger.log_metrics("parent")
+pid = os.fork()
+if pid == 0:
+    metric = logger.log_metrics("child")
+    with logger.span("inside") as span:
+        burn(0.02)
+    assert cpu(metric) < 0.05  # not the parent's 0.1 s again
+    assert list(logger.summary()) == ["child", "inside"]
+    assert 0.02 <= cpu(span.metric) < 0.1
+    os._exit(0)
+ended(pid)
+assert list(logger.summary()) == ["parent"]
+assert cpu(logger.log_metrics("after")) >= 0.02  # the child's, reaped
+""")
+
+
+def test_a_span_that_crosses_a_fork_ends_in_both_and_says_so() -> None:
+    forks("""
+def flagged(metric):
+    return "ended_in_forked_child" in metric["energy"]["quality"]["flags"]
+
+with logger.span("outer") as span:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if flagged(span.end()) else 1)
+    ended(pid)
+assert not flagged(span.metric)
+""")
 
 
 def test_measuring_starts_no_thread_and_no_process_and_imports_no_third_party() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,8 +60,20 @@ def test_numbers_in_the_environment_are_numbers(tmp_path: Path) -> None:
         ("idle_w = -1", "idle_w must be a number", ""),
         ("idle_w = nan", "idle_w must be a number", ""),
         ("idle_w = true", "idle_w must be a number", ""),
-        ('history = "1e400"', "history must be a number", ""),
+        ('history = "1e400"', "history must be a whole number", ""),
         ("region = ", "carbon-ops.toml", "TOML"),
+        ("x = " + "[" * 30_000, "carbon-ops.toml", "TOML"),
+        ("\ufeffregion = 'DE'", "carbon-ops.toml", "TOML"),
+        ("REGION = 'DE'", "unknown setting 'REGION'", "region"),
+        ("[region]\na = 1", "region must be text", ""),
+        ("history = 2.7", "history must be a whole number", ""),
+        ("history = inf", "history must be a whole number", ""),
+        ("history = " + "9" * 4_000, "history must be a whole number", ""),
+        ("history = " + "9" * 9_000, "carbon-ops.toml", "TOML"),
+        ("history = [1]", "history must be a whole number", ""),
+        ("idle_w = 1979-05-27", "idle_w must be a number", ""),
+        ("cpu_load_w = inf", "cpu_load_w must be a number", ""),
+        ("region = 'D\\E'\nregion = 'F'", "carbon-ops.toml", "TOML"),
         ("# " + "x" * 70_000, "larger than", ""),
     ],
 )
@@ -111,8 +125,48 @@ def test_the_logger_takes_what_the_argument_does_not_say(
     assert energy["components"]["cpu"]["reason"] == "model_off"
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("HISTORY", "2.0"),
+        ("HISTORY", "9" * 5_000),
+        ("IDLE_W", "nan"),
+        ("IDLE_W", "12 W"),
+        ("IDLE_W", "\udcff"),  # bytes that are no text
+        ("POLICY", "\udcff"),
+        ("MODEL", "ON"),
+    ],
+    ids=str.lower,
+)
+def test_garbage_in_the_environment_is_an_error_that_names_it(
+    tmp_path: Path, variable: str, text: str
+) -> None:
+    environ, folder, _, _ = places(tmp_path)
+    environ[f"CARBON_OPS_{variable}"] = text
+
+    with pytest.raises(ConfigError, match=f"CARBON_OPS_{variable}") as caught:
+        load(environ, folder)
+    str(caught.value).encode()  # can be printed
+    assert len(str(caught.value)) < 200
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    environ, folder, _, local = places(tmp_path)
+    os.mkfifo(local)
+    assert load(environ, folder)["region"] == (None, "default")
+
+
 def test_every_setting_says_what_it_is() -> None:
     assert all(key.help for key in KEYS.values())
+
+
+LEFT_ROOT = """
+import os, sys
+from carbon_ops.config import load
+if os.geteuid() == 0:
+    os.setuid(65_534)
+assert load({"HOME": sys.argv[1]}, folder="/")["region"].origin == "default"
+"""
 
 
 def test_a_home_that_is_somebody_elses_holds_no_settings(tmp_path: Path) -> None:
@@ -121,22 +175,10 @@ def test_a_home_that_is_somebody_elses_holds_no_settings(tmp_path: Path) -> None
     folder = home / ".config" / "carbon-ops"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text('region = "DE"\n')
-    child = os.fork() if os.geteuid() == 0 else None
-    if child is None:  # not root: the folder is closed to us as it is to others
-        folder.chmod(0)
-    elif child == 0:
-        status = 1
-        try:
-            home.chmod(0o700)
-            os.setuid(65_534)
-            found = load({"HOME": str(home)}, folder="/")["region"]
-            status = 0 if found.origin == "default" else 1
-        finally:
-            os._exit(status)
-    else:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        return
+    folder.chmod(0o700 if os.geteuid() == 0 else 0)  # closed to whoever reads it
+    home.chmod(0o700)
     try:
-        assert load({"HOME": str(home)}, folder="/")["region"].value is None
+        command = [sys.executable, "-c", LEFT_ROOT, str(home)]
+        subprocess.run(command, check=True, timeout=100)
     finally:
         folder.chmod(0o700)

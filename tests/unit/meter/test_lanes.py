@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -454,20 +453,73 @@ def test_what_a_coroutine_used_is_counted_once_for_the_span_around_it(
     assert cpu(outer.metric) == pytest.approx(0.1, abs=0.06)
 
 
-def test_a_child_forked_inside_a_span_has_spans_of_its_own(
+FORKED = """
+import os, sys, time
+from carbon_ops import EnergyLogger
+with EnergyLogger(socket="/nonexistent/s").span("outer"):
+    child = os.fork()
+    if child == 0:
+        with EnergyLogger(socket="/nonexistent/s").span("inner") as inner:
+            end = time.thread_time() + 0.05
+            while time.thread_time() < end: sum(range(500))
+        os._exit(0 if inner.metric["cpu"]["process_s"] >= 0.05 else 1)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_forked_inside_a_span_has_spans_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=100)
+
+
+class Forever:
+    """What a coroutine waits for that nobody ever wakes."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        while True:
+            yield
+
+
+@pytest.mark.parametrize("thread", [False, True], ids=["here", "in-another-thread"])
+def test_a_coroutine_that_is_dropped_unfinished_ends_its_span_and_its_account(
+    logger: EnergyLogger, thread: bool
+) -> None:
+    """Driven by hand and then collected, as a framework does that gives up a request."""
+
+    @logger.track("dropped")
+    async def work() -> None:
+        with logger.span("inside"):
+            burn(0.02)
+            await Forever()
+
+    kept = [work()]
+    kept[0].send(None)
+    if thread:
+        collector = threading.Thread(target=kept.clear)
+        collector.start()
+        collector.join()
+    else:
+        kept.clear()
+    gc.collect()
+    with logger.span("after") as after:
+        burn(0.05)
+    spans = {m["operation"]: m for m in logger.metrics}
+
+    assert list(spans) == ["inside", "dropped", "after"]
+    assert spans["inside"]["parent_id"] == spans["dropped"]["span_id"]
+    assert spans["dropped"]["status"] == "ok"  # its caller wanted no more of it
+    assert 0.02 <= cpu(spans["dropped"]) < 0.05
+    assert 0.05 <= cpu(after.metric) < 0.1  # alone again: nothing is divided
+    assert "cpu_time_divided" not in spans["after"]["energy"]["quality"]["flags"]
+
+
+def test_a_coroutine_closed_before_its_first_step_has_no_span(
     logger: EnergyLogger,
 ) -> None:
-    with logger.span("outer"):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                with EnergyLogger(socket=NOWHERE).span("inner") as inner:
-                    burn(0.05)
-                status = 0 if cpu(inner.metric) >= 0.05 else 1
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    @logger.track("never")
+    async def work() -> None: ...
+
+    work().close()
+    assert not logger.metrics
 
 
 def test_a_span_of_another_scope_counts_for_itself(logger: EnergyLogger) -> None:

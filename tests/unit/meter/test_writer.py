@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,17 +115,25 @@ def test_what_cannot_be_written_stops_nothing_and_nothing_else(tmp_path: Path) -
     assert len([kind for kind, _ in kinds if kind == "carbon_estimate"]) == 2
 
 
+FORKED = """
+import os, signal, sys
+from carbon_ops import EnergyLogger
+with EnergyLogger(socket="/nonexistent/s", ledger=sys.argv[1]) as logger:
+    logger.log_metrics("parent")
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        logger.log_metrics("child")
+        logger.flush()
+        os._exit(0)
+    sys.exit(os.waitpid(pid, 0)[1])
+"""
+
+
 def test_a_forked_child_writes_its_own_records_only(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
-    with EnergyLogger(socket=NOWHERE, ledger=folder) as logger:
-        logger.log_metrics("parent")
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(60)
-            logger.log_metrics("child")
-            logger.flush()
-            os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
+    command = [sys.executable, "-c", FORKED, str(folder)]
+    subprocess.run(command, check=True, timeout=100, capture_output=True)
     names = [r.get("operation") for r in records(folder) if "operation" in r]
 
     assert sorted(map(str, names)) == ["child", "parent"]
