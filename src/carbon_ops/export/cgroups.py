@@ -29,6 +29,10 @@ _POD = re.compile(
 )
 _JOB = re.compile(r"job_\d+$")
 _DEEPEST = 12
+# How many links a folder has, and what is in it: whether that is a unit. In the kernel's
+# tree links are two more than the folders inside, so it is listed anew when they change,
+# and everywhere when something is gone (fs/kernfs/inode.c, kernfs_refresh_inode).
+_Folder = tuple[int, list[tuple[str, bool]]]
 
 
 class Unit(NamedTuple):
@@ -95,28 +99,39 @@ class Cgroups:
         self._root = v1 if os.path.isdir(v1) else root
         self._pod_logs = pod_logs
         self._clocks: dict[str, tuple[CgroupClock, int]] = {}
+        self._folders: dict[str, _Folder] = {}
+        self._gone = False
         self._pods: dict[str, tuple[str, str]] = {}
         self._first = True
 
     def used(self) -> dict[str, int]:
         """Return the CPU time [ns] of each cgroup since the last call; nothing at first."""
-        clocks: dict[str, tuple[CgroupClock, int]] = {}
+        clocks = self._read()
+        if self._gone:  # others may have come in its place, as many as before
+            self._folders = {}
+            clocks = self._read()
         used: dict[str, int] = {}
-        for path in self._units(self._root, 0):
-            clock, before = self._clocks.get(path, (None, 0))
-            try:
-                if clock is None:
-                    clock = CgroupClock(path)
-                now = clock.read()
-            except (InvalidInputError, OSError, ValueError):
-                continue  # removed meanwhile, or it does not count
-            clocks[path] = (clock, now)
+        for path, (_, now) in clocks.items():
+            before = self._clocks[path][1] if path in self._clocks else 0
             if now < before:  # another one of the same name
                 before = 0
-            if now > before and not (self._first and path not in self._clocks):
+            if now > before and not self._first:
                 used[path] = now - before
         self._clocks, self._first = clocks, False
         return used
+
+    def _read(self) -> dict[str, tuple[CgroupClock, int]]:
+        clocks: dict[str, tuple[CgroupClock, int]] = {}
+        folders, self._folders, self._gone = self._folders, {}, False
+        for path in self._units(self._root, 0, folders):
+            known = self._clocks.get(path)
+            try:
+                clock = CgroupClock(path) if known is None else known[0]
+                clocks[path] = clock, clock.read()
+            except (InvalidInputError, OSError, ValueError):
+                # Removed meanwhile, or it does not count.
+                self._gone = self._gone or (known is not None and bool(folders))
+        return clocks
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._clocks)
@@ -131,17 +146,25 @@ class Cgroups:
             return Unit(unit.container_id, pod, namespace)
         return unit
 
-    def _units(self, folder: str, depth: int) -> Iterator[str]:
+    def _units(
+        self, folder: str, depth: int, known: dict[str, _Folder]
+    ) -> Iterator[str]:
         try:
-            with os.scandir(folder) as entries:
-                below = [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+            links = os.stat(folder).st_nlink
+            found = known.get(folder)
+            if found is None or found[0] != links or links < 2:
+                with os.scandir(folder) as entries:
+                    below = [e for e in entries if e.is_dir(follow_symlinks=False)]
+                found = links, [(entry.path, is_unit(entry.name)) for entry in below]
         except OSError:
+            self._gone = self._gone or folder in known
             return
-        if depth and not below:
+        self._folders[folder] = found
+        if depth and not found[1]:
             yield folder
         elif depth < _DEEPEST:
-            for path in below:
-                if is_unit(os.path.basename(path)):
+            for path, unit in found[1]:
+                if unit:
                     yield path
                 else:
-                    yield from self._units(path, depth + 1)
+                    yield from self._units(path, depth + 1, known)

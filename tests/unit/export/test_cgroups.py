@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +82,50 @@ def test_what_each_unit_used_between_two_looks(tmp_path: Path) -> None:
         str(root / path)
         for path in (container, "system.slice/a.service", "system.slice/new.service")
     }
+
+
+@pytest.mark.parametrize("below", ["", "a.slice/"], ids=["unit", "folder"])
+def test_one_that_takes_the_place_of_another_is_seen_at_once(
+    tmp_path: Path, below: str
+) -> None:
+    """As many folders as before stand in the folder above."""
+    write(tmp_path, f"system.slice/{below}a.service", 100)
+    write(tmp_path, "system.slice/stays.service", 100)
+    cgroups = Cgroups(str(tmp_path))
+    cgroups.used()
+    gone = tmp_path / "system.slice" / (below or "a.service")
+    shutil.rmtree(gone)
+    write(tmp_path, f"system.slice/{below.replace('a', 'b')}b.service", 30)
+    write(tmp_path, "system.slice/stays.service", 120)
+    name_ = f"system.slice/{below.replace('a', 'b')}b.service"
+    assert cgroups.used() == {
+        str(tmp_path / name_): 30_000,
+        str(tmp_path / "system.slice/stays.service"): 20_000,
+    }
+
+
+def test_folders_are_listed_anew_only_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.stat(tmp_path).st_nlink < 2:
+        pytest.skip("this file system does not count folders, as btrfs")
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def counting(path: str) -> Any:
+        listed.append(path)
+        return scandir(path)
+
+    for number in range(5):
+        write(tmp_path, f"pods.slice/pod{number}.slice/a.service", 10)
+    cgroups = Cgroups(str(tmp_path))
+    cgroups.used()
+    monkeypatch.setattr(os, "scandir", counting)
+    cgroups.used()
+    assert listed == []
+    write(tmp_path, "pods.slice/pod3.slice/b.service", 10)
+    assert cgroups.used() == {str(tmp_path / "pods.slice/pod3.slice/b.service"): 10_000}
+    assert listed == [str(tmp_path / "pods.slice/pod3.slice")]
 
 
 def test_no_cgroups_and_no_logs_are_no_trouble(tmp_path: Path) -> None:
