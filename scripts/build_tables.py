@@ -183,15 +183,22 @@ def margins() -> dict[str, Margin]:
     return result
 
 
+def grid(year: str, signal: str, basis: str, gas: str) -> dict[str, str]:
+    """Return the labels of a table of grid factors, all of them of production."""
+    return {
+        "unit": f"g{gas}/kWh",
+        "year": year,
+        "signal": signal,
+        "factor_basis": basis,
+        "accounting": "production",
+        "gas": gas,
+    }
+
+
 def build_average() -> str:
     meta = {
         "table": "average grid intensity",
-        "unit": "gCO2e/kWh",
-        "year": "per row",
-        "signal": "average",
-        "factor_basis": "lifecycle",
-        "accounting": "production",
-        "gas": "CO2e",
+        **grid("per row", "average", "lifecycle", "CO2e"),
         "version": "owid-ember-2026-06-30",
         "source": OWID_AVERAGE,
         "licence": "CC-BY-4.0",
@@ -205,12 +212,7 @@ def build_average() -> str:
 def build_marginal() -> str:
     meta = {
         "table": "fossil operating margin",
-        "unit": "gCO2/kWh",
-        "year": "per row",
-        "signal": "marginal",
-        "factor_basis": "direct",
-        "accounting": "production",
-        "gas": "CO2",
+        **grid("per row", "marginal", "direct", "CO2"),
         "version": "fossil-om-1",
         "source": f"own computation from {OWID_MIX}",
         "licence": "CC-BY-4.0",
@@ -274,12 +276,7 @@ def build_us_states() -> str:
     raw = json.loads(member(CODECARBON, STATES_FILE))
     meta = {
         "table": "average grid intensity of states of the US",
-        "unit": "gCO2e/kWh",
-        "year": "2023",
-        "signal": "average",
-        "factor_basis": "output",
-        "accounting": "production",
-        "gas": "CO2e",
+        **grid("2023", "average", "output", "CO2e"),
         "version": "egrid-2023",
         "source": raw["_source"]["name"] + " " + raw["_source"]["field"],
         "licence": "US public domain",

@@ -48,6 +48,13 @@ def warnings(of: Figure) -> list[str]:
         found.append(
             "the grid factor is 0 g/kWh; a relative uncertainty of it is 0, too"
         )
+    if of.outcome is not None and not (
+        of.outcome.low <= of.outcome.mean <= of.outcome.high
+    ):
+        found.append(
+            "the distribution is so skewed, or the coverage so small, that the mean lies "
+            "outside the interval; the median says more"
+        )
     if of.outcome is not None and of.outcome.converged is False:
         found.append("Monte Carlo did not settle the requested digits")
     return found

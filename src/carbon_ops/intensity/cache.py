@@ -3,7 +3,8 @@
 A key is made of the provider, the path and the public parameters, never of a secret. A
 reply about a time long past stays good, another one as long as its provider publishes
 nothing new. Offline, only what is here is used, however old. The newest replies of each
-provider are kept, up to a number. A damaged file counts as absent.
+provider are kept, up to a number. A file that is damaged, or that somebody else could
+have written, counts as absent.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Cache:
         key = _key(provider, path, params)
         try:
             with open(self._path(provider, key), encoding="utf-8") as file:
+                about = os.fstat(file.fileno())
+                if about.st_uid not in (os.geteuid(), 0) or about.st_mode & 0o022:
+                    return None
                 entry = json.load(file)
             if entry["version"] != VERSION or entry["key"] != key:
                 return None

@@ -669,6 +669,16 @@ def test_the_async_twins_give_the_same_record() -> None:
     assert measured == estimator.estimate_metric(metric())
 
 
+@pytest.mark.parametrize(("cv", "coverage"), [(5_000.0, 0.95), (0.3, 0.02)])
+def test_a_mean_outside_its_interval_is_pointed_out(cv: float, coverage: float) -> None:
+    estimator = CarbonEstimator("DE", coverage=coverage)
+    record = estimator.estimate_over_span(START, END, Lognormal(100.0, cv))
+    made = checked(record)
+    assert not made["ci_low_gco2e"] <= made["carbon_gco2e"] <= made["ci_high_gco2e"]
+    assert made["ci_low_gco2e"] < made["median_gco2e"] < made["ci_high_gco2e"]
+    assert any("mean lies outside" in text for text in made["warnings"])
+
+
 def test_the_text_says_mass_gas_interval_label_and_zone() -> None:
     record = CarbonEstimator("DE").estimate_over_span(START, END, 100.0)
     first, second = str(record).splitlines()

@@ -25,3 +25,15 @@ def test_the_oldest_replies_make_room_for_new_ones(
             assert age < 5
     bodies = [kept.get("made", "/path", {"day": str(d)}, fresh_s=0) for d in range(9)]
     assert [b and b.body for b in bodies] == [None] * 4 + [b"4", b"5", b"6", b"7", b"8"]
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_could_have_written_is_not_believed(
+    tmp_path: Path, mode: int
+) -> None:
+    cache = Cache(str(tmp_path), offline=True)
+    cache.put("p", "/x", {}, Stored(b"{}", 0, True))
+    assert cache.get("p", "/x", {}, fresh_s=0) is not None
+    (file,) = tmp_path.glob("p/*.json")
+    file.chmod(mode)
+    assert cache.get("p", "/x", {}, fresh_s=0) is None
