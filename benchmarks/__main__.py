@@ -105,7 +105,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("which", nargs="?", choices=["side-by-side", "own", "page"],
                         help="default: both; page only renders the saved results anew")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each (2)")
     parser.add_argument("--meters", default=",".join(PEERS), help="default: all")
     parser.add_argument(
         "--scenarios", default=",".join(run.SCENARIOS), help="default: all"

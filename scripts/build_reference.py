@@ -29,6 +29,7 @@ from carbon_ops.meter.span import Span
 PAGES = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by scripts/build_reference.py; change the code instead. -->\n\n"
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
+WIDTH = 84  # of a page's blocks of code
 EXIT = re.compile(r"^ *exit status:? *", re.IGNORECASE | re.MULTILINE)
 
 
@@ -73,7 +74,20 @@ def signature(name: str, value: object) -> str:
     found = re.sub(r"\(self(, )?", "(", found)
     found = re.sub(r"(: |-> |= )([\"'])(.*?)\2(?=[,)]| =|$)", _unquoted, found)
     found = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", found)
-    return name + found
+    return name + found if len(name + found) <= WIDTH else name + _one_a_line(found)
+
+
+def _one_a_line(found: str) -> str:
+    """Return ``(a, b) -> c`` with a line for each parameter."""
+    depth, out = 0, ""
+    for at, char in enumerate(found):
+        depth += (char in "([{") - (char in ")]}")
+        if char == ")" and depth == 0:
+            return f"{out}\n{found[at:]}"
+        out += char
+        if depth == 1 and char in "(,":
+            out += "\n   " if char == "," else "\n    "
+    return out
 
 
 def _unquoted(match: re.Match[str]) -> str:

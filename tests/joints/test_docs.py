@@ -178,6 +178,12 @@ def test_every_page_is_reached_from_the_first() -> None:
     assert found == set(PAGES)
 
 
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"^ +- ([\w/-]+\.md)$", menu, re.MULTILINE)
+    assert sorted(listed) == sorted(PAGES)
+
+
 def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "build_reference.py"), "--check"],
