@@ -62,8 +62,10 @@ def test_a_record_that_gives_itself_another_number_is_refused() -> None:
         (b"\n\n", b"\n" + base64.b64encode(bytes(32)) + b"\n\n", "E_PROOF"),
         (b"\n\n", b"\nAAAA\n\n", "E_PROOF"),
         (b"\n\n", b"\n!\n\n", "E_PROOF_FORMAT"),
+        (b"\n\n", b"\n" + b"AAAA\n" * 50 + b"\n", "E_PROOF"),
+        (b"\n\n", b"\n" + b"AAAA\n" * 64 + b"\n", "E_PROOF_FORMAT"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_changed_proof_file_is_refused(old: bytes, new: bytes, code: str) -> None:
     data = made(7)

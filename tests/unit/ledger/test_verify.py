@@ -98,6 +98,17 @@ def test_another_beginning_is_told(change: dict[str, object], tmp_path: Path) ->
     assert report.seq == 0
 
 
+@pytest.mark.parametrize(("more", "code"), [(0, None), (1, "E_LIMIT")])
+def test_the_longest_record_is_one_of_65_535_bytes(
+    more: int, code: str | None, tmp_path: Path
+) -> None:
+    """A length in two bytes: the entries of tlog-tiles have no more."""
+    empty = len(chained([record(0) | {"padding": ""}])[0])
+    long = record(0) | {"padding": "x" * (65_535 - empty + more)}
+    report = verify_ledger(plain(tmp_path / "chain.jsonl", chained([long])))
+    assert (report.code, report.size) == (code, 1 - more)
+
+
 def test_links_only_says_how_little_it_checked(tmp_path: Path) -> None:
     ledger = Forger(200, key=KEY)
     ledger.lines[70] = ledger.lines[70].replace(b'"gaps":0', b'"gaps":1')
