@@ -29,7 +29,7 @@ ELSEWHERE = {
     "how-to/slurm.md": "test_export_docs.py",
     "how-to/prometheus.md": "test_export_docs.py",
     "how-to/opentelemetry.md": "test_export_docs.py",
-    "how-to/frameworks.md": "integrations/test_frameworks_page.py",
+    "how-to/frameworks.md": "../integrations/test_frameworks_page.py",
 }
 
 
