@@ -127,6 +127,27 @@ def test_a_proof_stands_alone(shop: tuple[Path, str]) -> None:
     assert run("check-proof", file, home=home).returncode == 2
 
 
+def test_a_proof_made_after_a_change_of_key_names_the_trouble(
+    shop: tuple[Path, str],
+) -> None:
+    home, vkey = shop
+    done = run("rotate-key", home / "ledger", home=home)
+    new = done.stdout.split("vkey")[1].split()[0]
+    run("heartbeat", home / "ledger", home=home)
+    run("prove", home / "ledger", 7, "-o", home / "p", home=home)
+    assert run("check-proof", home / "p", "--vkey", new, home=home).returncode == 0
+    done = run("check-proof", home / "p", "--vkey", vkey, home=home)
+    assert (done.returncode, "changes of key" in done.stderr) == (1, True)
+
+
+def test_an_anchor_that_keeps_nothing_makes_no_folder(tmp_path: Path) -> None:
+    assert run("anchor", tmp_path / "no", tmp_path / "k", home=tmp_path).returncode == 2
+    assert not (tmp_path / "k").exists()
+    run("init", tmp_path / "l", "--unsigned", home=tmp_path)
+    done = run("anchor", tmp_path / "l", "/proc/nothing/here", home=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+
+
 def test_a_private_value_is_disclosed_with_its_proof(shop: tuple[Path, str]) -> None:
     home, vkey = shop
     digest, opening = commit("info.user", "Zoë")

@@ -45,7 +45,11 @@ def export(ledger: str, output: Path, form: str | None, kind: str | None) -> Non
     elif form in writers:
         count = writers[form](ledger, output, kind)
     else:
-        raise click.UsageError(f"cannot write {output} as {form or 'nothing'} here")
+        raise click.UsageError(
+            f"--type chooses rows of csv and parquet, not of {form}"
+            if form in ("jsonl", "tiles")
+            else f"the name {output} does not say which format: give --format"
+        )
     click.echo(f"{count} records written to {output}", err=True)
 
 

@@ -125,6 +125,12 @@ def check_proof(
         click.echo(report.record)
     else:
         click.echo(visible(f"DOES NOT HOLD {report.code}  {report.detail}"))
+        if report.code == "E_KEY_UNKNOWN":
+            click.echo(
+                "A proof file does not show changes of key: give the vkey that was in "
+                "force when it was made, or verify the ledger, which follows them.",
+                err=True,
+            )
     return 0 if report.holds else 1
 
 
@@ -153,7 +159,6 @@ def anchor(
     \b
     Exit status: as `ledger verify`; nothing new is kept unless it is 0.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kept = sorted(folder.glob("*.checkpoint"))
     keys = read_vkeys(vkey, vkey_file)
     with progress_on_terminal(ledger) as progress:
@@ -169,6 +174,12 @@ def anchor(
     if report.exit_code == 0 and report.checkpoint is not None:
         place = folder / f"{report.covered or report.size:020d}.checkpoint"
         if not place.exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InvalidInputError(
+                    f"cannot make {folder}: {error.strerror}"
+                ) from error
             write_new(str(place), report.checkpoint.encode())
             saved = str(place)
     if as_json:
