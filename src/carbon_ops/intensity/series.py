@@ -25,6 +25,7 @@ from carbon_ops.intensity.base import (
 MOST_G_PER_KWH = 5_000.0
 LB_PER_MWH = 0.45359237  # g/kWh; the pound is exact by definition
 NO_DATA = "no_data"
+_DECIMAL = frozenset("0123456789+-.eE ")
 NS = 1_000_000_000
 
 
@@ -50,7 +51,8 @@ def grams(value: object, *, factor: float = 1.0) -> float | None:
     number = nan
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            number = float(value) * factor
+            if set(str(value)) <= _DECIMAL:  # float() takes "1_000" and other scripts
+                number = float(value) * factor + 0.0  # -0.0 is 0.0
         except (ValueError, OverflowError):
             number = nan
     if isnan(number):

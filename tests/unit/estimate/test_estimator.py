@@ -669,6 +669,14 @@ def test_the_async_twins_give_the_same_record() -> None:
     assert measured == estimator.estimate_metric(metric())
 
 
+@pytest.mark.parametrize("energy", [100.0, None])
+def test_the_attributes_are_those_of_the_json(energy: float | None) -> None:
+    record = CarbonEstimator("DE").estimate_over_span(START, END, energy)
+    made = checked(record)
+    for name in ("carbon_gco2e", "ci_low_gco2e", "ci_high_gco2e", "reason"):
+        assert getattr(record, name) == made[name]
+
+
 @pytest.mark.parametrize(("cv", "coverage"), [(5_000.0, 0.95), (0.3, 0.02)])
 def test_a_mean_outside_its_interval_is_pointed_out(cv: float, coverage: float) -> None:
     estimator = CarbonEstimator("DE", coverage=coverage)

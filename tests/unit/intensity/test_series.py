@@ -131,9 +131,29 @@ def test_what_is_an_intensity(good: object) -> None:
     assert grams(good) == float(str(good))
 
 
+def test_a_negative_zero_is_zero() -> None:
+    assert str(grams("-0.0")) == str(grams(-0.0)) == "0.0"
+
+
 @pytest.mark.parametrize(
     "bad",
-    [-0.1, float("nan"), float("inf"), 5000.1, "ND", "", True, [], {}, b"1", 10**400],
+    [
+        -0.1,
+        float("nan"),
+        float("inf"),
+        5000.1,
+        "ND",
+        "",
+        True,
+        [],
+        {},
+        b"1",
+        10**400,
+        "1_000",
+        "\u0661\u0662",
+        "nan",
+        "inf",
+    ],
 )
 def test_what_is_none(bad: object) -> None:
     with pytest.raises(ProviderError):

@@ -11,7 +11,14 @@ import pytest
 from carbon_ops.data.tables import load
 from carbon_ops.errors import InvalidInputError, UnknownRegionError
 from carbon_ops.intensity.base import Intensity, Signal
-from carbon_ops.intensity.static import DAY_NS, RULES, StaticProvider, average_cv
+from carbon_ops.intensity.region import resolve
+from carbon_ops.intensity.static import (
+    DAY_NS,
+    RULES,
+    StaticProvider,
+    average_cv,
+    factor_of,
+)
 
 SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
 START = 1_700_000_000 * 1_000_000_000
@@ -71,6 +78,14 @@ def test_a_country_without_any_data_says_so_for_both() -> None:
     for signal in ("marginal", "average"):
         (interval,) = StaticProvider().series("VA", signal, 0, 1).intervals
         assert interval.reason == f"no_{signal}_factor"
+
+
+def test_a_span_without_length_has_the_factor_of_a_short_one() -> None:
+    assert factor("DE", "marginal", 0) == factor("DE", "marginal", 1)
+
+
+def test_a_factor_of_no_span_is_that_of_the_year() -> None:
+    assert factor_of(resolve("DE"), "marginal") == factor("DE", "marginal", DAY_NS)
 
 
 def test_yearly_values_are_wider_for_less_than_a_day() -> None:
