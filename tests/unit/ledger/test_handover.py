@@ -15,7 +15,7 @@ import pytest
 
 from carbon_ops.ledger.chain import draft
 from carbon_ops.ledger.files import Directory
-from carbon_ops.ledger.handover import MOST_BYTES, WAITING, Handover, take
+from carbon_ops.ledger.handover import MOST_BYTES, WAITING, Handover, Taken, take
 from carbon_ops.ledger.note import Signer
 from carbon_ops.ledger.store import Ledger, LedgerWriteError, LockTimeout
 from carbon_ops.ledger.verify import verify_ledger
@@ -86,10 +86,25 @@ def test_records_handed_over_go_across_segments(path: Path) -> None:
 def test_what_was_taken_back_is_not_written(path: Path) -> None:
     with Ledger.open(path, signer=KEY) as ledger, offered(path, 1) as handover:
         assert handover.take_back()
+        assert handover.take_back()
         ledger.append(one(0))
         assert not handover.done()
 
     assert numbers(path) == [0]
+
+
+def test_a_writer_that_is_interrupted_leaves_nothing_behind(path: Path) -> None:
+    with offered(path, 1):
+        assert len(os.listdir(path / WAITING)) == 1
+    assert not os.listdir(path / WAITING)
+
+
+@pytest.mark.parametrize("count", [0, 257])
+def test_no_records_and_very_many_are_not_offered(path: Path, count: int) -> None:
+    with offered(path, *range(count)) as handover:
+        assert not handover.done()
+        assert handover.take_back()
+    assert not (path / WAITING).exists()
 
 
 def test_a_dead_writers_records_are_thrown_away(path: Path) -> None:
@@ -194,6 +209,23 @@ def test_a_writer_whose_helper_died_finds_out_what_it_wrote(path: Path) -> None:
     assert numbers(path) == [1, 2, 3]
 
 
+def test_what_a_dead_helper_wrote_is_written_anew_before_it_is_believed(
+    path: Path,
+) -> None:
+    with Ledger.open(path, signer=KEY) as ledger, offered(path, 1) as handover:
+        (taken,) = take(ledger._writer.directory, KEY.vkey)
+        taken.plan(ledger._writer.tail.lines(taken.drafts)[1])
+        taken.close()
+        with ledger._turns.alone():
+            ledger._writer.settle(taken.drafts)
+            before = (path / "active.jsonl").stat().st_ino
+            written = ledger._turns._write(taken.drafts, handover)
+        assert written.acknowledged == 1
+        assert (path / "active.jsonl").stat().st_ino != before
+
+    assert numbers(path) == [1]
+
+
 def test_a_writer_whose_helper_wrote_nothing_does_it_itself(path: Path) -> None:
     with Ledger.open(path, signer=KEY) as ledger, offered(path, 1) as handover:
         (taken,) = take(ledger._writer.directory, KEY.vkey)
@@ -228,7 +260,7 @@ def test_a_writer_that_gives_up_says_whether_its_records_were_taken(path: Path) 
 
         thread = threading.Thread(target=wait)
         thread.start()
-        taken = []
+        taken: list[Taken] = []
         while thread.is_alive() and not taken:
             taken = take(holder._writer.directory, KEY.vkey)
         thread.join()

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from carbon_ops.ledger.failures import Stopped, Written
 from carbon_ops.ledger.note import Signer
-from carbon_ops.ledger.store import CheckpointDelayed, Ledger, LedgerWriteError
+from carbon_ops.ledger.store import (
+    CheckpointDelayed,
+    Ledger,
+    LedgerWriteError,
+    Receipt,
+)
 from carbon_ops.ledger.verify import verify_ledger
 
 KEY = Signer("host.example/test", bytes(range(32)))
@@ -134,6 +140,48 @@ def test_a_checkpoint_that_was_not_confirmed_is_written_anew(
         assert (path / "checkpoint").stat().st_ino != before
         assert ledger.append(record(2)).seq == 2
     assert verdict(path, KEY) == "OK 3"
+
+
+def test_closing_writes_the_checkpoint_that_is_missing(
+    tmp_path: Path, broken: Break
+) -> None:
+    path = tmp_path / "l"
+    old = b""
+    with Ledger.init(path, signer=KEY) as ledger:
+        old = (path / "checkpoint").read_bytes()
+        broken(after=1)
+        with pytest.raises(CheckpointDelayed):
+            ledger.append(record(1))
+        (path / "checkpoint").write_bytes(old)  # the disk did not keep it
+    assert verdict(path, KEY) == "OK 2"
+
+
+def test_each_call_is_told_of_its_own_records() -> None:
+    receipts = [Receipt(seq, "") for seq in range(4)]
+    stopped = Stopped(LedgerWriteError, OSError(errno.EIO, "error"), 4)
+    written = Written(receipts[:3], 2, stopped, (receipts[3],))
+
+    assert [written.part(a, b).acknowledged for a, b in ((0, 1), (1, 3), (2, 4))] == [
+        1,
+        1,
+        0,
+    ]
+    assert written.part(1, 3)[:2] == (receipts[1:3], 1)
+    assert written.part(2, 4).attempted == (receipts[3],)
+    assert written.part(0, 2).attempted == ()
+    error = written.part(2, 4).error("l", 2)
+    assert (error.durable, error.attempted) == ((receipts[2],), (receipts[3],))
+    assert "the other 1 are not or not surely" in str(error)
+
+
+def test_a_temporary_file_in_the_way_is_replaced(
+    tmp_path: Path, key: Signer | None
+) -> None:
+    path = tmp_path / "l"
+    with Ledger.init(path, signer=key) as ledger:
+        (path / f"active.jsonl.tmp.{os.getpid()}").write_bytes(b"of a dead namesake")
+        assert ledger.append(record(1)).seq == 1
+    assert verdict(path, key) == "OK 2"
 
 
 @pytest.mark.parametrize("many", [63, 64])
