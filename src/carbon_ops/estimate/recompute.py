@@ -23,12 +23,13 @@ from carbon_ops.intensity.base import Intensity, Signal
 from carbon_ops.intensity.static import StaticProvider
 from carbon_ops.model import ESTIMATE_SCHEMA
 
-
 _FIGURE = (
     "g", "median", "sd", "ci_low", "ci_high", "label", "method", "method_detail",
     "seed", "trials", "converged", "inputs", "variance_share", "truncated_mass",
     "validation",
 )  # fmt: skip
+
+
 def recompute(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``record`` with every derived value computed anew.
 
