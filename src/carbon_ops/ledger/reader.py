@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from carbon_ops.ledger.chain import MAX_RECORD_BYTES
-from carbon_ops.ledger.files import segment_start
+from carbon_ops.ledger.files import CHECKPOINT, segment_start
 
 CHUNK_BYTES = 1 << 18  # one read; a segment of 256 records of 1 kB
 _LONGEST_SEARCH = 1 << 24  # bytes without a line feed after which none is looked for
@@ -55,6 +55,13 @@ def read_small(path: str, limit: int) -> bytes | None:
         return None
     with open(descriptor, "rb") as file:
         return file.read(limit + 1)
+
+
+def read_checkpoint(path: str, limit: int) -> bytes | None:
+    """Return the checkpoint of a ledger's directory, or the one beside a plain file."""
+    directory = os.path.isdir(path)
+    name = os.path.join(path, CHECKPOINT) if directory else path + ".checkpoint"
+    return read_small(name, limit)
 
 
 class Block(NamedTuple):

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from carbon_ops.errors import InvalidInputError, LedgerError, MissingDependencyError
-from carbon_ops.ledger.files import CHECKPOINT
 from carbon_ops.ledger.lines import lines, parsed
 from carbon_ops.ledger.note import MAX_NOTE_BYTES
-from carbon_ops.ledger.reader import read_small
+from carbon_ops.ledger.reader import read_checkpoint
 
 _BATCH = 4_096  # rows that go to Parquet together
 
@@ -48,9 +47,7 @@ def to_jsonl(ledger: str, output: Path) -> int:
     Returns:
         The number of records.
     """
-    directory = os.path.isdir(ledger)
-    name = os.path.join(ledger, CHECKPOINT) if directory else ledger + ".checkpoint"
-    note = read_small(name, MAX_NOTE_BYTES)  # first: the lines then cover it
+    note = read_checkpoint(ledger, MAX_NOTE_BYTES)  # first: the lines then cover it
     count = 0
     with _new(output) as file:
         for line in lines(ledger):

@@ -10,7 +10,6 @@ Source
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from itertools import islice
@@ -22,7 +21,7 @@ from carbon_ops.ledger.files import CHECKPOINT
 from carbon_ops.ledger.lines import lines
 from carbon_ops.ledger.merkle import Frontier, leaf_hash, root
 from carbon_ops.ledger.note import MAX_NOTE_BYTES, Checkpoint, parse_note
-from carbon_ops.ledger.reader import read_small
+from carbon_ops.ledger.reader import read_checkpoint
 
 WIDTH = 256  # hashes in a full tile, records in a full bundle
 
@@ -82,12 +81,7 @@ def to_tiles(ledger: str, output: Path) -> int:
         LedgerError: no ledger, no checkpoint, or the records are not those signed.
         InvalidInputError: ``output`` is there already, or cannot be written.
     """
-    name = (
-        os.path.join(ledger, CHECKPOINT)
-        if os.path.isdir(ledger)
-        else ledger + ".checkpoint"
-    )
-    note = read_small(name, MAX_NOTE_BYTES)
+    note = read_checkpoint(ledger, MAX_NOTE_BYTES)
     if note is None:
         raise LedgerError(
             f"{ledger} has no checkpoint: tiles are those of a signed tree",

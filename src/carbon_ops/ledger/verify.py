@@ -16,7 +16,6 @@ from carbon_ops.clock import wall_ns
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.ledger.chain import FORMAT
 from carbon_ops.ledger.checks import Fault
-from carbon_ops.ledger.files import CHECKPOINT
 from carbon_ops.ledger.note import (
     COSIGNATURE,
     ED25519,
@@ -28,7 +27,7 @@ from carbon_ops.ledger.note import (
     cosigned_at,
     parse_note,
 )
-from carbon_ops.ledger.reader import NotAFileError, open_file, read_small
+from carbon_ops.ledger.reader import NotAFileError, open_file, read_checkpoint
 from carbon_ops.ledger.report import Report
 from carbon_ops.ledger.rotation import KeyHistory
 from carbon_ops.ledger.walk import Options, Walk
@@ -166,7 +165,7 @@ class _Check:
         self, recompute: bool, jobs: int, progress: Callable[[int], None] | None
     ) -> Report:
         directory = stat.S_ISDIR(os.stat(self.path).st_mode)
-        fault = self._read_checkpoint(directory)
+        fault = self._read_checkpoint()
         if fault is not None:
             return self.failed(fault)
         covered = self.claim.size if self.claim else 0
@@ -202,11 +201,8 @@ class _Check:
 
     # --- the checkpoint, before any record
 
-    def _read_checkpoint(self, directory: bool) -> Fault | None:
-        name = os.path.join(self.path, CHECKPOINT)
-        data = read_small(
-            name if directory else self.path + ".checkpoint", MAX_NOTE_BYTES
-        )
+    def _read_checkpoint(self) -> Fault | None:
+        data = read_checkpoint(self.path, MAX_NOTE_BYTES)
         if data is None:
             if self.keys or self.witnesses:
                 return Fault(
