@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from prometheus_client import generate_latest
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.export import table
@@ -90,6 +91,38 @@ def test_a_request_is_answered_by_its_kind(
     found = answer(server, request_)
     assert status in found.split(b"\r\n", 1)[0] or found == b""
     assert "carbon_ops_sample_gap" in scrape(server)
+
+
+def test_a_thousand_connections_at_once_leave_few_threads(server: Server) -> None:
+    before = threading.active_count()
+    with ExitStack() as stack:
+        for _ in range(1_000):
+            stack.enter_context(connect(server)).close()
+        assert threading.active_count() <= before + CONNECTIONS
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            assert "carbon_ops_sample_gap" in scrape(server)
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+
+
+def test_a_name_that_is_no_text_ends_no_answer_and_forges_no_series() -> None:
+    names = ["\udcff\udcfe", 'a"b\nforged 1\n', "\\udcff\\udcfe", "é", "\0"]
+    points = [table.Point(("", name, ""), 1.0) for name in names]
+
+    class Names:
+        def families(self) -> Iterator[table.Family]:
+            yield from table.family(table.PROCESS_ENERGY, points)
+
+    text = generate_latest(registry(Names())).decode()
+    values = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(
+        line.startswith("carbon_ops_process_energy_joules_total{comm=")
+        for line in values
+    )
+    assert len(values) == len(names) - 1  # the third is what the first is written as
 
 
 def test_who_says_nothing_holds_nobody_up_for_long(server: Server) -> None:

@@ -178,6 +178,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # so that a burst of others' connections costs no scrape
 
     def __init__(self, listen: tuple[str, int], source: CollectorRegistry) -> None:
         from prometheus_client.exposition import choose_encoder

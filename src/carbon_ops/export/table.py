@@ -60,12 +60,20 @@ def family(instrument: Instrument, points: Sequence[Point]) -> list[Family]:
 
 
 def merged(families: Iterable[Family]) -> list[Family]:
-    """Return one family for each metric; of series with the same labels the first."""
+    """Return one family for each metric; of series with the same labels the first.
+
+    Labels come from names that anybody may choose: what is no Unicode text, as a cgroup's
+    name need not be, is written out, or one such name would end every answer.
+    """
     points: dict[Instrument, dict[tuple[str, ...], Point]] = {}
     for instrument, some in families:
         known = points.setdefault(instrument, {})
         for point in some:
-            known.setdefault(tuple(point.labels), point)
+            labels = tuple(
+                text.encode("utf-8", "backslashreplace").decode()
+                for text in point.labels
+            )
+            known.setdefault(labels, Point(labels, point.value))
     return [Family(row, tuple(known.values())) for row, known in points.items()]
 
 
