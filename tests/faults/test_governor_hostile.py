@@ -255,7 +255,7 @@ while True:
         crowd.append(client)
     except OSError:
         pass
-    if len(crowd) > 300:
+    if len(crowd) > 900:
         crowd.clear()
 """
 VISITOR = """

@@ -243,3 +243,28 @@ def test_a_window_that_ends_while_the_machine_slept_is_not_bound_by_its_length()
 
     assert found.zones[0].high_uj >= hours
     assert found.flags == ("gap",)
+
+
+def test_the_lower_bound_looks_back_from_the_next_sample() -> None:
+    """90 J in 100 ms: 10 ms before the end at most 10 J, an update and a tick lack."""
+    kept = samples(good(0), good(90 * J))
+
+    found = edge(kept, (PACKAGE, CORE), 90 * MS)
+
+    assert found.low_uj[0] == 90 * J - 10 * J - 1 * J - 63
+    assert found.high_uj[0] == 90 * J + 1 * J + 63
+
+
+def test_a_load_step_is_found_however_late_in_the_day() -> None:
+    totals = good(0), good(1 * J), good(6 * J), good(16 * J)
+    kept = [
+        one._replace(monotonic_ns=one.monotonic_ns + 3_600_000 * MS)
+        for one in samples(*totals)
+    ]
+
+    at = 3_600_000 * MS + 150 * MS
+
+    # 10 W before, 100 W after, 50 W on average: still 10 W in the middle.
+    assert edge(kept, (PACKAGE, CORE), at).point_uj[0] == pytest.approx(
+        1_500_000, abs=2
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from carbon_ops.governor.access import AccessError, listen
+from carbon_ops.governor.access import AccessError, listen, peer_uid
 
 
 @pytest.fixture
@@ -44,3 +45,13 @@ def test_a_group_of_others_is_refused_and_nothing_is_left(path: str) -> None:
         listen(path, "0")
 
     assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_the_overflow_uid_is_nobody_and_every_other_uid_somebody() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        own = os.geteuid()
+
+        assert peer_uid(one, None) == own
+        assert peer_uid(one, own + 1) == own
+        assert peer_uid(one, own) is None

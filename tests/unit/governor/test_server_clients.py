@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -88,3 +89,15 @@ def test_who_takes_a_reply_slowly_may_go_on(path: str) -> None:
             got += slow.recv(64)
 
     assert got.count(b'"ok":true') == 40
+
+
+def test_who_knocks_is_let_in_while_the_talkers_have_to_wait(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No time is left for requests, yet the queue at the door is emptied."""
+    monkeypatch.setattr(server, "SERVICE_NS", 0)
+    monkeypatch.setattr(access, "_BACKLOG", 1)
+
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(connected(path)) for _ in range(100)]
+        assert crowd[0].recv(1) == b""  # only an accept of a later one pushes it out
