@@ -92,7 +92,7 @@ def child(
         if not opens:
             ledger = Ledger.open(path, signer=key)
         shim.fail_arm(ctypes.c_long(at), code)
-        if opens:
+        if ledger is None:
             ledger = Ledger.open(path, signer=key)
         told["acked"] = [receipt.seq for receipt in ledger.append_many(NEW)]
     except LedgerWriteError as error:

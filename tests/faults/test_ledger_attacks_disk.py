@@ -281,7 +281,7 @@ def test_names_no_terminal_can_show_are_no_trouble(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/l\xff"
     Forger(70, key=KEY).write(Path(os.fsdecode(folder)))
     kept = os.fsencode(tmp_path) + b"/k\xff"
-    for command in (
+    commands: tuple[list[str | bytes], ...] = (
         ["verify", folder],
         ["verify", folder, "--json"],
         ["anchor", folder, kept],
@@ -291,7 +291,8 @@ def test_names_no_terminal_can_show_are_no_trouble(tmp_path: Path) -> None:
         ["audit-report", folder, "-o", os.fsencode(tmp_path) + b"/page\xff"],
         ["prove", folder, "3", "-o", os.fsencode(tmp_path) + b"/proof\xff"],
         ["check-proof", os.fsencode(tmp_path) + b"/proof\xff"],
-    ):
+    )
+    for command in commands:
         keys = [] if command[0] == "prove" else ["--vkey", KEY.vkey]
         done = subprocess.run(
             [*CLI, *command, *keys], capture_output=True, timeout=60, check=False

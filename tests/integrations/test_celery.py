@@ -156,12 +156,10 @@ class Worker:
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", *words.split()],
-                **{
-                    "cwd": folder,
-                    "env": {**os.environ, **environ},
-                    "stdout": log,
-                    "stderr": log,
-                },
+                cwd=folder,
+                env={**os.environ, **environ},
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
             )
 

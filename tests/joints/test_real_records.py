@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import jsonschema
 
@@ -83,6 +84,7 @@ def test_every_kind_of_estimate_keeps_its_schema_and_can_be_derived_anew(
     metric = span.metric
     assert metric is not None
     pues = (None, "unknown", 1.2, (1.3, 0.1), "gcp", TruncatedNormal(1.2, 0.3, 1.0))
+    signals: tuple[Literal["marginal", "average"], ...] = ("marginal", "average")
     times = (0.0, 7200.0)
     made = [
         CarbonEstimator(
@@ -90,7 +92,7 @@ def test_every_kind_of_estimate_keeps_its_schema_and_can_be_derived_anew(
         ).estimate_over_span(*times, energy_wh, energy_u_wh=energy_u_wh)
         for method in ("auto", "monte_carlo")
         for signal, pue, hardware in zip(
-            ("marginal", "average") * 3,
+            signals * 3,
             pues,
             (None, embodied("server")) * 3,
             strict=True,
