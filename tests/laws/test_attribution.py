@@ -173,3 +173,55 @@ def test_a_longer_span_is_surer(a: int, b: int) -> None:
     assert attribution.short_cv(high, 10**8) <= attribution.short_cv(low, 10**8) * (
         1 + 1e-12
     )
+
+
+SEGMENT = st.tuples(
+    ENERGY,  # of the host
+    CPU,  # of others
+    st.lists(CPU, min_size=3, max_size=3),  # of three tasks of one process
+)
+
+
+@given(st.lists(SEGMENT, min_size=1, max_size=6), st.data())
+def test_spans_that_overlap_are_never_given_more_than_the_dearest_window_costs(
+    segments: list[tuple[int, int, list[int]]], data: st.DataObject
+) -> None:
+    """Three concurrent spans of one process, each over a window of its own.
+
+    Each is billed ``E(W) * c / b(W)`` with its own window's mean price ``E/b``. Over
+    one window the sum is never above the process's own bill, to the microjoule. Over
+    different windows no such sum exists: prices differ (an idle second is paid by
+    whoever works beside it), and even spans that follow each other add up to another
+    figure than one span over all. What holds is that all together pay at most the
+    process's CPU time at the dearest window's price, and each at most what the host
+    used in its own window.
+    """
+    bills: list[int] = []
+    prices: list[float] = []
+    used = 0
+    for task in range(3):
+        first = data.draw(st.integers(0, len(segments) - 1))
+        last = data.draw(st.integers(first, len(segments) - 1))
+        window = segments[first : last + 1]
+        energy = sum(uj for uj, _, _ in window)
+        busy = sum(others + sum(own) for _, others, own in window)
+        mine = sum(own[task] for _, _, own in window)
+        bills.append(attribution.share(energy, mine, busy))
+        assert bills[-1] <= energy
+        if busy:
+            prices.append(energy / busy)
+        used += mine
+    process = sum(sum(own) for _, _, own in segments)
+
+    assert used <= process
+    assert sum(bills) <= process * max(prices, default=0.0) * (1 + 1e-9)
+
+
+@given(ENERGY, st.lists(CPU, min_size=1, max_size=20), CPU)
+def test_spans_over_one_window_never_sum_to_more_than_their_process(
+    total: int, spans: list[int], others: int
+) -> None:
+    busy = sum(spans) + others
+    bills = [attribution.share(total, used, busy) for used in spans]
+
+    assert sum(bills) <= attribution.share(total, sum(spans), busy)
