@@ -98,10 +98,9 @@ class Written(NamedTuple):
             acknowledged=self.acknowledged + len(kept) if mended else 0,
         )
 
-    def error(self, path: str, wanted: int) -> LedgerWriteError:
-        """Return the error for a call that asked for ``wanted`` records."""
-        assert self.stopped is not None
-        kind, cause, sure = self.stopped.kind, self.stopped.cause, self.stopped.sure
+    def error(self, stopped: Stopped, path: str, wanted: int) -> LedgerWriteError:
+        """Return the error for a stopped call that asked for ``wanted`` records."""
+        kind, cause, sure = stopped.kind, stopped.cause, stopped.sure
         what = "write the checkpoint of" if kind is CheckpointDelayed else "write to"
         told = "the disk confirmed none" if self.attempted else "nothing was written"
         durable = self.receipts

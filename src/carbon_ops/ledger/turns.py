@@ -161,7 +161,7 @@ class Turns:
             if mine.stopped is not None and (
                 mine.acknowledged < len(batch.drafts) or not batch.drafts
             ):
-                batch.error = mine.error(self.path, len(batch.drafts))
+                batch.error = mine.error(mine.stopped, self.path, len(batch.drafts))
             batch.done = True
             start = end
 

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.record import CarbonRecord
-    from carbon_ops.ledger.store import Ledger
+    from carbon_ops.ledger.store import Ledger, Receipt
     from carbon_ops.model import Metric
 
 EVERY_NS = 1_000_000_000
@@ -60,6 +60,7 @@ class Writer:
             self._ledger = ledger
         self._lock = RLock()
         self._waiting: list[dict[str, Any]] = []
+        self._doubtful: list[Receipt] = []  # of the first that wait: written or not
         self._written_ns = monotonic_ns()
         self.lost = 0  # records dropped because the ledger could not be written
         if self._ledger is not None:
@@ -93,7 +94,7 @@ class Writer:
     def forget(self) -> None:
         """Drop what a parent process has to write itself; for a forked child."""
         self._lock = RLock()
-        self._waiting = []
+        self._waiting, self._doubtful = [], []
         self._pid = os.getpid()
 
     def close(self) -> None:
@@ -114,20 +115,29 @@ class Writer:
             return
         self._written_ns = monotonic_ns()
         try:
+            self._settle(self._ledger)
             try:
                 self._ledger.append_many(self._waiting)
+                self._waiting = []
             except InvalidInputError:
                 self._write_singly(self._ledger)
             self._ledger.flush()
         except (CarbonOpsError, OSError) as error:
             # Some may be on the disk all the same; they must not be written twice.
             del self._waiting[: len(getattr(error, "durable", ()))]
+            self._doubtful = list(getattr(error, "attempted", self._doubtful))
             log().error("%d records not written: %s", len(self._waiting), error)
             excess = max(0, len(self._waiting) - LIMIT)
             self.lost += excess
-            del self._waiting[:excess]
-            return
-        self._waiting = []
+            del self._waiting[:excess], self._doubtful[:excess]
+
+    def _settle(self, ledger: Ledger) -> None:
+        """Drop what the disk kept after a failure that could not say so."""
+        while self._doubtful:
+            if not ledger.holds(self._doubtful[0]):
+                self._doubtful = []
+                return
+            del self._waiting[0], self._doubtful[0]
 
     def _write_singly(self, ledger: Ledger) -> None:
         """Write all but what the ledger will never take, so that it stops nothing else."""

@@ -169,7 +169,7 @@ def test_each_call_is_told_of_its_own_records() -> None:
     assert written.part(1, 3)[:2] == (receipts[1:3], 1)
     assert written.part(2, 4).attempted == (receipts[3],)
     assert written.part(0, 2).attempted == ()
-    error = written.part(2, 4).error("l", 2)
+    error = written.part(2, 4).error(stopped, "l", 2)
     assert (error.durable, error.attempted) == ((receipts[2],), (receipts[3],))
     assert "the other 1 are not or not surely" in str(error)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from carbon_ops import CarbonEstimator, EnergyLogger, Ledger, verify_ledger
 from carbon_ops.errors import LedgerError, UnknownRegionError
 from carbon_ops.estimate.record import CarbonRecord
+from carbon_ops.ledger.failures import LedgerWriteError
+from carbon_ops.ledger.store import Receipt
 from carbon_ops.meter.plain import plain
 
 NOWHERE = "/nonexistent/carbon-ops.sock"
@@ -155,3 +157,31 @@ def test_information_of_any_kind_can_be_written(tmp_path: Path) -> None:
     with EnergyLogger(socket=NOWHERE, ledger=tmp_path / "ledger") as logger:
         logger.log_metrics("x", **info, cycle=cycle)
     assert len(records(tmp_path / "ledger")) == 3
+
+
+class Doubtful(Ledger):
+    """A ledger whose disk keeps the first of many records and then will not say so."""
+
+    def append_many(self, records: Iterable[Mapping[str, object]]) -> list[Receipt]:
+        wanted = list(records)
+        kept = super().append_many(wanted[:1])
+        if len(wanted) == 1:
+            return kept
+        lost = Receipt(kept[-1].seq + 1, "0" * 64)
+        raise LedgerWriteError("EIO", attempted=(*kept, lost), unsure=True)
+
+
+def test_a_record_that_the_disk_kept_in_doubt_is_not_written_twice(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "ledger"
+    Ledger.init(folder).close()
+    with Doubtful.open(folder) as ledger:
+        with EnergyLogger(socket=NOWHERE, ledger=ledger) as logger:
+            written = logger.log_metrics("x")
+            for _ in range(3):
+                logger.flush()
+    kinds = [record["type"] for record in records(folder)]
+
+    assert kinds == ["genesis", "energy_metric", "carbon_estimate"], written
+    assert verify_ledger(folder).verdict == "OK"
