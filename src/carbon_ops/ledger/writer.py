@@ -137,7 +137,7 @@ class Writer:
         """Write ``drafts`` or raise what stopped it; see :meth:`write`."""
         written = self.write(drafts, also, then)
         if written.stopped is not None:
-            raise written.error(self.directory.path, len(drafts))
+            raise written.error(written.stopped, self.directory.path, len(drafts))
         return written.receipts
 
     def write(
