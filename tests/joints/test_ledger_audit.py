@@ -325,6 +325,8 @@ def test_show_lists_and_prints(shop: tuple[Path, str]) -> None:
     ]
     assert json.loads(run("show", home / "ledger", 260, home=home).stdout)["seq"] == 260
     assert run("show", home / "ledger", 301, home=home).returncode == 2
+    no_ledger = run("show", home, home=home)
+    assert (no_ledger.returncode, "no records in" in no_ledger.stderr) == (2, True)
 
 
 def test_the_published_schemas_are_those_of_the_code_and_hold(

@@ -40,7 +40,11 @@ def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
         for shown in json.dumps(record, indent=2, ensure_ascii=False).split("\n"):
             click.echo(visible(shown))
         return 0
-    for line in lines(ledger, max(count(ledger) - last, 0)):
+    size = count(ledger)
+    if not size:
+        click.echo(f"carbon-ops: no records in {ledger}", err=True)
+        return 2
+    for line in lines(ledger, max(size - last, 0)):
         click.echo(line.decode("utf-8", "replace") if as_json else _row(_read(line)))
     return 0
 
