@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from _thread import RLock
 from collections import deque
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, overload
 
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
@@ -200,6 +200,10 @@ class EnergyLogger:
     ) -> Span:
         """Return a span to be used with ``with``, ``async with`` or begin() and end().
 
+        Each span is billed for its own window: an idle second that lies in two spans
+        that overlap is in both, so that their joules may add up to more than the
+        process's own. Their CPU time does not.
+
         Args:
             operation: What the work is called.
             settle: Wait at the end for the next sample of the counters, at most one
@@ -227,20 +231,23 @@ class EnergyLogger:
         span._kind = kind
         return span
 
+    @overload
+    def track(self, operation: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
     def track(
         self, operation: str | None = None
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Return a decorator that measures each call of a function.
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def track(self, operation: Callable[..., Any] | str | None = None) -> Any:
+        """Measure each call of the decorated function; bare, or with a name.
 
         Functions, coroutines, generators and async generators; the name of the span is
         ``operation``, or the function's own.
         """
-        from carbon_ops.meter.track import tracked
+        from carbon_ops.meter.track import track, tracked
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            return tracked(function, lambda: self, operation)
-
-        return decorate
+        if callable(operation):
+            return tracked(operation, lambda: self, None)
+        return track(operation, logger=self)
 
     # --- results --------------------------------------------------------------------
 

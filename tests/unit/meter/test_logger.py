@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
 from carbon_ops import EnergyLogger, track
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter.metric import Built
+from carbon_ops.meter.summary import Summary
 from carbon_ops.model import Energy, Metric
 
 NOWHERE = "/nonexistent/carbon-ops.sock"
@@ -170,6 +174,35 @@ def test_track_measures_every_kind_of_function(logger: EnergyLogger) -> None:
     assert sorted(names[i] for i in (1, 3)) == ["agen", "generator"]
 
 
+def test_track_without_parentheses_measures_too(logger: EnergyLogger) -> None:
+    @logger.track
+    def plain(x: int) -> int:
+        return x + 1
+
+    @logger.track
+    async def coroutine(x: int) -> int:
+        return x + 1
+
+    @logger.track
+    def generator(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    @logger.track
+    async def agen(n: int) -> AsyncIterator[int]:
+        for i in range(n):
+            yield i
+
+    async def drive() -> tuple[int, list[int]]:
+        return await coroutine(1), [i async for i in agen(2)]
+
+    assert (plain(1), list(generator(2))) == (2, [0, 1])
+    assert asyncio.run(drive()) == (2, [0, 1])
+    names = [m["operation"].rpartition(".")[2] for m in logger.metrics]
+    assert names == ["plain", "generator", "coroutine", "agen"]
+    with pytest.raises(InvalidInputError, match="name or a function"):
+        logger.track(5)  # type: ignore[call-overload]
+
+
 def test_bare_track_uses_one_logger_for_the_whole_program() -> None:
     @track
     def bare(x: int) -> int:
@@ -242,6 +275,63 @@ def test_history_is_bounded_and_the_summary_is_not() -> None:
 
     assert len(logger.metrics) == 3
     assert logger.summary()["x"]["calls"] == 10
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("cpu.stat", "usage_usec {}\nuser_usec 1\n"), ("cpuacct.usage", "{}000\n")],
+    ids=["v2", "v1"],
+)
+def test_a_cgroup_as_the_scope_counts_what_it_used(
+    tmp_path: Path, file: str, text: str
+) -> None:
+    (tmp_path / file).write_text(text.format(1_000_000))
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    logger = EnergyLogger(socket=NOWHERE, scope=f"cgroup:{tmp_path}")
+    (tmp_path / file).write_text(text.format(1_250_000))
+    metric = logger.log_metrics("service")
+
+    assert metric["cpu"]["process_s"] == 0.25
+    assert (metric["memory"]["rss_bytes"] or 0) > 0
+
+
+def test_a_thread_as_the_scope_has_its_own_work_alone(logger: EnergyLogger) -> None:
+    with logger.span("thread", scope="thread") as span:
+        other = threading.Thread(target=burn, args=(3_000_000,))
+        other.start()
+        other.join()
+    with logger.span("process", scope="process") as whole:
+        other = threading.Thread(target=burn, args=(3_000_000,))
+        other.start()
+        other.join()
+
+    assert span.metric is not None
+    assert whole.metric is not None
+    assert span.metric["cpu"]["process_s"] < whole.metric["cpu"]["process_s"] / 4
+
+
+def test_memory_is_this_processs_and_its_part_of_the_host(
+    logger: EnergyLogger,
+) -> None:
+    memory = logger.log_metrics("x")["memory"]
+
+    assert memory["rss_bytes"] is not None
+    assert memory["peak_rss_bytes"] is not None
+    assert 1 << 20 < memory["rss_bytes"] <= memory["peak_rss_bytes"]
+    assert memory["host_percent"] is not None
+    assert 0 < memory["host_percent"] < 100
+
+
+def test_the_sum_of_many_short_spans_is_surer_than_one(logger: EnergyLogger) -> None:
+    metric = logger.log_metrics("x")
+    metric["energy"]["energy_j_total"] = 10.0
+    summary = Summary()
+    for _ in range(100):
+        summary.add(Built(metric, common_j=0.3, single_j=5.0), None)
+    line = summary.report()["x"]
+
+    assert line["joules"] == pytest.approx(1_000.0)
+    assert line["joules_u"] == pytest.approx((30.0**2 + 100 * 5.0**2) ** 0.5)
 
 
 @pytest.mark.parametrize("watts", ["5", -5, float("nan"), 1e9], ids=str)
