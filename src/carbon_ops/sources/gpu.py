@@ -74,16 +74,24 @@ def visible_devices(
     to its device without the driver and is flagged.
     """
     mine = [d for d in devices if d.vendor == vendor]
-    names = (
-        ("CUDA_VISIBLE_DEVICES",)
-        if vendor == "nvidia"
-        else ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-    )
-    value = next((environ[name] for name in names if name in environ), None)
-    if value is None:
-        return Visible(tuple(mine), ())
-    chosen: list[GpuDevice] = []
     flags: list[str] = []
+    if vendor != "nvidia" and "ROCR_VISIBLE_DEVICES" in environ:
+        mine = _chosen(mine, environ["ROCR_VISIBLE_DEVICES"], environ, flags)
+    # HIP counts what ROCr has left.
+    names = ["CUDA_VISIBLE_DEVICES"]
+    if vendor != "nvidia":
+        names.insert(0, "HIP_VISIBLE_DEVICES")
+    value = next((environ[name] for name in names if name in environ), None)
+    if value is not None:
+        mine = _chosen(mine, value, environ, flags)
+    return Visible(tuple(mine), tuple(dict.fromkeys(flags)))
+
+
+def _chosen(
+    mine: Sequence[GpuDevice], value: str, environ: Mapping[str, str], flags: list[str]
+) -> list[GpuDevice]:
+    """Return those of ``mine`` that one variable's ``value`` names; add to ``flags``."""
+    chosen: list[GpuDevice] = []
     for entry in (part.strip() for part in value.split(",")):
         found = _device(mine, entry)
         if found is None:
@@ -94,7 +102,7 @@ def visible_devices(
             flags.append("cuda_device_order_assumed")
         if found not in chosen:
             chosen.append(found)
-    return Visible(tuple(chosen), tuple(dict.fromkeys(flags)))
+    return chosen
 
 
 def _device(devices: Sequence[GpuDevice], entry: str) -> GpuDevice | None:

@@ -47,6 +47,26 @@ def test_ranks_share_the_node_without_overlap() -> None:
     assert sorted(device for rank in ranks for device in rank) == list(range(8))
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"ROCR_VISIBLE_DEVICES": "4,5"}, [4, 5]),
+        ({"HIP_VISIBLE_DEVICES": "6"}, [6]),
+        ({"CUDA_VISIBLE_DEVICES": "7"}, [7]),
+        ({"HIP_VISIBLE_DEVICES": "6", "CUDA_VISIBLE_DEVICES": "7"}, [6]),
+        # As in a job of four devices whose second rank chose its own.
+        ({"ROCR_VISIBLE_DEVICES": "4,5,6,7", "HIP_VISIBLE_DEVICES": "1"}, [5]),
+        ({"ROCR_VISIBLE_DEVICES": "4,5", "HIP_VISIBLE_DEVICES": "2"}, []),
+    ],
+)
+def test_amds_second_variable_counts_what_the_first_has_left(
+    environ: dict[str, str], expected: list[int]
+) -> None:
+    amd = [device._replace(vendor="amd") for device in EIGHT]
+    got = visible_devices(amd, environ, "amd").devices
+    assert [device.number for device in got] == expected
+
+
 def test_an_index_among_different_cards_is_flagged_unless_ordered_by_bus() -> None:
     mixed = (EIGHT[0], EIGHT[1]._replace(name="V100"))
     environ = {"CUDA_VISIBLE_DEVICES": "1"}
