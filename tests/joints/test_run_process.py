@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter import enclosure
+from carbon_ops.meter.enclosure import Enclosure
+from carbon_ops.sources.cgroup import CgroupClock, own_path
+
 DEADLINE_S = 60.0
 RUN = (sys.executable, "-m", "carbon_ops", "run")
 
@@ -281,6 +286,24 @@ def test_stopping_and_continuing_us_stops_and_continues_the_command(
     assert (out, process.returncode) == (b"went on\n", 0)
 
 
+# What CPython returns after a wait that was interrupted beyond its time.
+INTERRUPTED = """
+import signal
+from types import SimpleNamespace
+from carbon_ops.meter.launch import Supervisor
+wait, left = signal.sigtimedwait, [SimpleNamespace(si_signo=n) for n in (0, 21930, -7)]
+signal.sigtimedwait = lambda *given: left.pop() if left else wait(*given)
+with Supervisor() as supervisor:
+    supervisor.start(["sh", "-c", "exit 3"])
+    assert supervisor.wait().status == 3
+"""
+
+
+def test_a_wait_that_was_interrupted_is_no_signal() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    subprocess.run(command, check=True, timeout=DEADLINE_S)
+
+
 def state_of(pid: int) -> str:
     """Return the one-letter state of process ``pid``."""
     text = Path(f"/proc/{pid}/stat").read_text()
@@ -356,3 +379,48 @@ def test_a_zombie_of_the_command_is_no_harm(run: Run) -> None:
 def test_our_own_work_is_not_billed_to_the_command(run: Run) -> None:
     # Importing what a summary needs alone takes more than this.
     assert cpu_s(run("--json", "--", "true")) < 0.05
+
+
+def test_the_label_names_the_operation(run: Run) -> None:
+    for argv, name in (((), "true"), (("--label", "nightly"), "nightly")):
+        done = run("--json", *argv, "--", "true")
+        assert summary(done.stderr)["metric"]["operation"] == name
+
+
+# --- in a cgroup of its own -----------------------------------------------------------
+
+# Its child is reaped by the kernel, which tells nobody what it used.
+UNREAPED = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+if os.fork() == 0:
+    while time.process_time() < 0.3: pass
+    os._exit(0)
+try:
+    os.wait()
+except ChildProcessError:
+    pass
+"""
+
+
+def test_a_cgroup_counts_what_no_parent_is_told(run: Run) -> None:
+    try:
+        Enclosure().close()
+    except InvalidInputError as refused:
+        pytest.skip(str(refused))
+    before = set(os.listdir(CgroupClock(own_path()).folder))
+    command = ("--", sys.executable, "-S", "-c", UNREAPED)
+
+    assert cpu_s(run("--json", *command)) < 0.3
+    assert cpu_s(run("--json", "--cgroup", *command)) >= 0.3
+    assert set(os.listdir(CgroupClock(own_path()).folder)) <= before
+
+
+def test_who_may_not_make_a_cgroup_is_told_and_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "cpuacct.usage").write_text("0\n")
+    (tmp_path / f"carbon-ops-run-{os.getpid()}").write_text("in the way")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enclosure, "own_path", lambda: str(tmp_path))
+        with pytest.raises(InvalidInputError, match="cannot make a cgroup") as caught:
+            Enclosure()
+    assert "Delegate=yes" in caught.value.hint

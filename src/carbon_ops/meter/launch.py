@@ -220,7 +220,9 @@ class Supervisor:
         pause_s = _FIRST_LOOK_S
         while True:
             info = signal.sigtimedwait(_WAITED_FOR, pause_s)
-            if info is None:
+            # A wait interrupted beyond its time returns no signal but what was there
+            # (CPython, signal.sigtimedwait after EINTR).
+            if info is None or info.si_signo not in _WAITED_FOR:
                 look()
                 pause_s = _LOOK_S
                 continue
