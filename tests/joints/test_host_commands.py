@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -237,6 +238,39 @@ def test_monitor_outlives_its_governor_and_finds_the_next(
         assert process.returncode == 0
 
 
+def test_monitor_keeps_what_a_full_disk_refuses_until_there_is_room(
+    alone: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger"
+    monitor = ("monitor", "--json", "-i", "0.2", "--ledger", str(path))
+    assert cli(alone, *monitor, "-n", "1").returncode == 0
+    active = path / "active.jsonl"
+    full = active.stat().st_size
+    room = resource.getrlimit(resource.RLIMIT_FSIZE)
+    process = subprocess.Popen(
+        [*CLI, *monitor],
+        env=alone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, room[1])),
+    )
+    assert process.stdout is not None
+    looks = [process.stdout.readline() for _ in range(3)]
+    assert active.stat().st_size == full
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, room)
+    looks += [process.stdout.readline() for _ in range(2)]
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    looks += out.splitlines()
+
+    assert process.returncode == 0, err
+    assert verify_ledger(path).verdict == "OK"
+    kept = [json.loads(line) for line in active.read_text().splitlines()]
+    starts = [one["timestamp_start"] for one in kept if one["type"] == "host_sample"]
+    assert starts[1:] == [json.loads(look)["timestamp_start"] for look in looks]
+
+
 def test_monitor_ends_quietly_when_its_reader_has_gone(alone: dict[str, str]) -> None:
     script = f"{' '.join(CLI)} monitor -i 0.2 | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
@@ -289,6 +323,24 @@ def test_a_stored_baseline_divides_energy_on_this_host_alone(
     assert dynamic() is None
     kept.write_text("{ not json")
     assert dynamic() is None
+
+
+def test_a_busy_host_is_not_taken_for_an_idle_one(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(1 + (os.cpu_count() or 1) // 10)
+    ]
+    try:
+        done = cli(env, "calibrate", "--seconds", "2")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert done.returncode == 1
+    assert "not idle (limit 3.0 %)" in done.stdout
+    assert not (tmp_path / "config").exists()
 
 
 def test_nothing_is_calibrated_against_a_model(alone: dict[str, str]) -> None:

@@ -232,6 +232,32 @@ told(threading.active_count())
     assert threads == 1  # closing the logger stopped it
 
 
+def test_queued_work_lands_in_the_span_that_waited_for_it(
+    library: Path, tmp_path: Path
+) -> None:
+    own, after = run(
+        library,
+        tmp_path,
+        """
+done = [3_000, 7_000]  # what was queued before the span, then what it queued itself
+def wait():
+    shim(device("a", done.pop(0)), f"process 0 {me} 80")
+shim(device("a", 1_000), f"process 0 {me} 80")
+log = logger()
+with log.span("own", sync=wait) as span:
+    pass
+told(span.metric)
+with log.span("after") as span:
+    pass
+told(span.metric)
+""",
+    )
+    assert own["gpu"][0]["energy_j"] == pytest.approx(4.0)
+    assert own["gpu"][0]["synchronised"] is True
+    assert after["gpu"][0]["energy_j"] == 0.0
+    assert after["gpu"][0]["synchronised"] is False
+
+
 def test_a_failing_sync_is_a_flag_and_no_exception(
     library: Path, tmp_path: Path
 ) -> None:

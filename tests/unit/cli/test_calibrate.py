@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from carbon_ops.cli.calibrate import IDLE_PERCENT, Slice, rest
+from carbon_ops.meter.baseline import Idle, save, stored
 
 SECOND = 1_000_000_000
 
@@ -35,3 +39,17 @@ def test_the_limit_is_what_the_command_says(busy: float, idle: bool) -> None:
 def test_memory_that_was_not_counted_all_the_time_is_unknown() -> None:
     some = [*slices(12.0, busy=0.0, dram_w=2.0), *slices(12.0, busy=0.0)]
     assert rest(some, 4).dram_w is None
+
+
+def test_a_baseline_holds_for_its_host_and_kernel_alone(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    here = os.uname()
+    idle = Idle(
+        *(here.nodename, here.release, "rapl_sysfs", "2026-01-01T00:00:00Z"),
+        *(30.0, 12.0, 2.0, 0.1, 1.0),
+    )
+    save(idle._replace(kernel="another"), environ)
+    assert stored(environ) == []
+    save(idle._replace(host=f"not-{here.nodename}"), environ)
+    save(idle, environ)
+    assert stored(environ) == [idle]

@@ -61,6 +61,12 @@ def test_a_share_is_of_what_the_host_was_busy_for() -> None:
     assert found.rows[0].grams_per_h == 5.0
 
 
+def test_the_last_line_is_the_balance_of_the_host() -> None:
+    found = table({"a": SECOND // 4, "b": SECOND // 8}, 40_000_000, SECOND)
+    last = ranking.as_text(found, "process", 200)[-1]
+    assert last.startswith("   40.00 W host = 15.00 W shown + 25.00 W others")
+
+
 def test_joules_add_up_over_looks_and_bars_remember_them() -> None:
     known = Ranking(None)
     for watts in (0, 10, 20):

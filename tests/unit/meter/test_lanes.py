@@ -115,6 +115,32 @@ def test_threads_share_the_process_by_what_each_used(logger: EnergyLogger) -> No
     assert cpu(outer.metric) < large  # its own thread only waited; not their parent
 
 
+def test_spans_of_several_loggers_share_one_process(logger: EnergyLogger) -> None:
+    step = threading.Barrier(2)
+    used: list[float] = []
+
+    def work(one: EnergyLogger, seconds: float) -> None:
+        with one.span("x") as span:
+            step.wait()
+            burn(seconds)
+            step.wait()
+        used.append(cpu(span.metric))
+
+    before = time.process_time()
+    threads = [
+        threading.Thread(target=work, args=pair)
+        for pair in ((logger, 0.15), (EnergyLogger(socket=NOWHERE), 0.05))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    small, large = sorted(used)
+
+    assert small + large <= time.process_time() - before
+    assert large / small == pytest.approx(3.0, rel=0.4)
+
+
 def test_a_span_holds_what_its_nested_spans_used(logger: EnergyLogger) -> None:
     with logger.span("outer") as outer:
         with logger.span("first") as first:

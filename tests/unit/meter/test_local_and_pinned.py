@@ -60,6 +60,23 @@ def test_a_step_no_power_explains_is_not_a_number_and_the_model_says_so(
     assert "reset" in energy["quality"]["flags"]
 
 
+def test_a_span_in_which_the_counter_may_have_turned_over_is_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakePowercap(str(tmp_path))
+    # One joule to a turn, and 100 W that fill it in 10 ms.
+    watts = {"range_uj": 1_000_000, "max_power_uw": 100_000_000}
+    fake.add("intel-rapl:0", "package-0", **watts)
+    with logger_on(fake.root, monkeypatch) as logger:
+        time.sleep(0.05)
+        fake.advance("intel-rapl:0", 100)
+        energy = logger.log_metrics("step")["energy"]
+
+    assert energy["components"]["cpu"]["source"] == "model_cpu_load"
+    assert energy["quality"]["gaps"] == 1
+    assert "gap" in energy["quality"]["flags"]
+
+
 def test_an_unreadable_counter_is_not_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,141 @@
+"""The model of CPU load: whose watts it takes, and how unsure it says it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from carbon_ops import EnergyLogger
+from carbon_ops.data import cpu
+from carbon_ops.errors import InvalidInputError
+from carbon_ops.model import Metric
+from carbon_ops.sources import modelled
+
+KNOWN = "Intel(R) Core(TM) i7-8700K CPU @ 3.70GHz"
+
+
+@pytest.fixture(autouse=True)
+def no_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither counters nor settings of the machine that runs the tests."""
+    for name in ("CPU_IDLE_W", "CPU_LOAD_W", "MODEL"):
+        monkeypatch.delenv(f"CARBON_OPS_{name}", raising=False)
+    monkeypatch.setenv("CARBON_OPS_POWERCAP_ROOT", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+def processor(name: str, patch: pytest.MonkeyPatch, *, virtual: bool = False) -> None:
+    """Give this host two processors ``name``."""
+    patch.setattr(modelled, "cpu_name", lambda: (name, virtual))
+    patch.setattr(modelled, "packages", lambda: 2)
+
+
+def measured(cpu_watts: tuple[float, float] | None = None) -> Metric:
+    with EnergyLogger(socket="/nonexistent/s", cpu_watts=cpu_watts) as logger:
+        sum(range(300_000))
+        return logger.log_metrics("x")
+
+
+def host_w(metric: Metric) -> float:
+    joules = metric["energy"]["host"]["total_j"]
+    assert joules is not None
+    return joules / metric["duration_s"]
+
+
+def test_a_known_processor_is_unsure_by_40_percent_and_its_watts_have_a_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processor(KNOWN, monkeypatch)
+    model = modelled.of_this_host(12)
+    energy = measured()["energy"]
+    part = energy["components"]["cpu"]
+
+    assert (model.load_w, model.known) == (2 * 95.0, True)
+    assert model.source.startswith("thermal design power")
+    assert model.source.endswith(", 2026")
+    assert part["j"] is not None
+    assert part["uncertainty_j"] == pytest.approx(0.4 * part["j"])
+    assert "cpu_unknown" not in energy["quality"]["flags"]
+
+
+@pytest.mark.parametrize(
+    ("name", "virtual"),
+    [("A CPU of next year", False), (KNOWN, True)],
+    ids=["unknown", "part-of-one"],
+)
+def test_an_unknown_processor_is_unsure_by_60_percent_and_flagged(
+    monkeypatch: pytest.MonkeyPatch, name: str, virtual: bool
+) -> None:
+    processor(name, monkeypatch, virtual=virtual)
+    model = modelled.of_this_host(12)
+    energy = measured()["energy"]
+    part = energy["components"]["cpu"]
+
+    assert (model.load_w, model.known) == (cpu.generic(12).max_w, False)
+    assert model.source.startswith("median per thread of")
+    assert part["j"] is not None
+    assert part["uncertainty_j"] == pytest.approx(0.6 * part["j"])
+    assert "cpu_unknown" in energy["quality"]["flags"]
+
+
+def test_a_part_of_a_measured_server_has_its_threads_part_of_the_watts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = "Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz"
+    processor(name, monkeypatch, virtual=True)
+    whole = cpu.watts(name)
+
+    assert whole is not None
+    assert modelled.of_this_host(32).load_w == pytest.approx(whole.max_w / 4)
+
+
+def test_the_users_watts_are_the_arguments_then_the_environments_then_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same at rest and at full load: then the host's energy is known exactly.
+    local = tmp_path / "carbon-ops.toml"
+    local.write_text("cpu_idle_w = 20\ncpu_load_w = 20\n")
+    assert host_w(measured()) == pytest.approx(20.0, rel=1e-3)
+    monkeypatch.setenv("CARBON_OPS_CPU_IDLE_W", "30")
+    monkeypatch.setenv("CARBON_OPS_CPU_LOAD_W", "30")
+    assert host_w(measured()) == pytest.approx(30.0, rel=1e-3)
+    assert host_w(measured((50.0, 50.0))) == pytest.approx(50.0, rel=1e-3)
+    with pytest.raises(InvalidInputError, match="at rest and at full load"):
+        measured((50.0, 40.0))
+
+
+def test_power_is_a_line_between_rest_and_full_load() -> None:
+    model = modelled.CpuModel("a", 10.0, 50.0, 0.4, True, "a table, 2026")
+    second = 1_000_000_000
+    at = [modelled.energy_uj(model, second, n * second, 4) for n in (0, 1, 2, 4, 9)]
+
+    assert at == [10_000_000, 20_000_000, 30_000_000, 50_000_000, 50_000_000]
+
+
+def test_name_and_hypervisor_come_from_the_first_processors_entry(
+    tmp_path: Path,
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(
+        "processor\t: 0\nmodel name\t: One CPU\nflags\t\t: fpu hypervisor\n\n"
+        "processor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"
+    )
+    assert modelled.cpu_name(str(info)) == ("One CPU", True)
+    info.write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # ARM has no name here
+    assert modelled.cpu_name(str(info)) == ("unknown", False)
+    assert modelled.cpu_name(str(tmp_path / "none")) == ("unknown", False)
+
+
+def test_packages_are_counted_once_however_many_processors_they_have(
+    tmp_path: Path,
+) -> None:
+    for number in range(4):
+        topology = tmp_path / f"cpu{number}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{number // 2}\n")
+    (tmp_path / "cpu4").mkdir()  # offline
+    (tmp_path / "cpufreq").mkdir()
+
+    assert modelled.packages(str(tmp_path)) == 2
+    assert modelled.packages(str(tmp_path / "none")) == 1
