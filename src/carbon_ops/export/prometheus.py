@@ -11,13 +11,17 @@ Needs ``prometheus-client`` (extra ``prometheus``).
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from threading import BoundedSemaphore
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Protocol
 
 from carbon_ops.errors import InvalidInputError, MissingDependencyError
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import CollectorRegistry
 
-CONNECTIONS = 16  # at a time; more are closed at once
+CONNECTIONS = 16  # at a time
 TIMEOUT_S = 5.0  # for each read and write
+PATIENCE_S = 1.0  # with who takes an answer slowly, while others wait for a place
+HEAD_BYTES = 16_384  # of a request; the standard library's own limit is 6.5 MB
 
 
 class View(Protocol):
@@ -185,7 +191,9 @@ class Server(ThreadingHTTPServer):
 
         self.choose: Any = choose_encoder
         self.source = source
-        self._places = BoundedSemaphore(CONNECTIONS)
+        self._places = Condition()
+        # Who is connected, oldest first, and until when nobody may take the place [s].
+        self._open: dict[Any, float] = {}
         self.address_family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
         try:
             super().__init__(listen, _Handler)
@@ -201,32 +209,83 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        with self._places:
+            if not self._places.wait_for(self._place, PATIENCE_S):
+                self.shutdown_request(request)
+                return
+            self._open[request] = 0.0
+        super().process_request(request, client_address)
+
+    def _place(self) -> bool:
+        """Return whether there is a place, letting the oldest go that may be let go.
+
+        Who has said nothing, or not all of it, may be at once: a scraper says all that
+        it has to say when it connects.
+        """
+        if len(self._open) < CONNECTIONS:
+            return True
+        now = time.monotonic()
+        for request, until in self._open.items():
+            if until <= now:
+                del self._open[request]
+                with suppress(OSError):  # closed already
+                    request.shutdown(socket.SHUT_RDWR)  # its thread ends, and closes it
+                return True
+        return False
+
+    def keep(self, request: Any, seconds: float) -> bool:
+        """Let nobody take the place of ``request`` for so long; return if it has one."""
+        with self._places:
+            if request not in self._open:
+                return False
+            self._open[request] = time.monotonic() + seconds
+            return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            with self._places:
+                self._open.pop(request, None)
+                self._places.notify()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         log().debug("a scrape failed", exc_info=True)
 
 
+class _Head(io.BufferedReader):
+    """What a client says, up to :data:`HEAD_BYTES`."""
+
+    left = HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002
+        line = super().readline(self.left + 1)
+        self.left -= len(line)
+        if self.left < 0:
+            raise HTTPException(f"more than {HEAD_BYTES} bytes")
+        return line
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = TIMEOUT_S
+    rbufsize = 0  # _Head has the buffer
     server_version = "carbon-ops"
     sys_version = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = _Head(self.rfile)
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
+            if not self.server.keep(self.connection, float("inf")):
+                return
             encode, kind = self.server.choose(self.headers.get("Accept", ""))
-            self._answer(200, kind, encode(self.server.source))
+            body = encode(self.server.source)
+            self.server.keep(self.connection, PATIENCE_S)
+            self._answer(200, kind, body)
         elif path == "/healthz":
             self._answer(200, "text/plain; charset=utf-8", b"ok\n")
         elif path == "/":
