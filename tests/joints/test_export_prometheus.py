@@ -18,12 +18,20 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carbon_ops import EnergyLogger
 from carbon_ops.counters.wrap import REGISTER_TICKS
+from carbon_ops.export import table
+from carbon_ops.export.host import HostView
+from carbon_ops.export.ledger import LedgerView
+from carbon_ops.export.prometheus import Collector
+from carbon_ops.export.tasks import Tasks
+from carbon_ops.ledger.store import Ledger
 from carbon_ops.testing.governor import GovernorProcess
 from carbon_ops.testing.powercap import FakePowercap, server
 
@@ -152,6 +160,78 @@ def test_parts_are_left_out_or_name_what_they_are_part_of(tmp_path: Path) -> Non
             assert sum("hw_parent" in key for key in energy) == len(parts) == zones - 4
             assert 'hw_host_energy_joules_total{source="psys"}' in found
             assert not [key for key in found if "process_energy" in key]
+
+
+def test_a_counter_that_cannot_be_read_has_no_series(tmp_path: Path) -> None:
+    tree = server(str(tmp_path / "sys"))
+    tree.tear("intel-rapl:0:1")
+    name = "intel-rapl/package-0/dram"
+    with GovernorProcess("--powercap-root", tree.root) as governor:
+        governor.wait_ready().close()
+        with Exporter(governor.path, "--top", "0") as exporter:
+
+            def counted() -> list[str]:
+                found = series(exporter.scrape())
+                return [key for key in found if key.startswith("hw_energy_joules")]
+
+            assert len(counted()) == 3
+            assert not [key for key in counted() if name in key]
+            tree.advance("intel-rapl:0:1", 1_000)
+            until(lambda: len(counted()) == 4, "energy of a counter that is mended")
+            assert [key for key in counted() if name in key]
+
+
+def test_every_row_of_the_table_is_exported_with_all_its_labels(tmp_path: Path) -> None:
+    """Dashboard and docs are checked against the table; this is what holds the table."""
+    tree = server(str(tmp_path / "sys"))
+    uid, ident = "0dc5b5c6-3a5f-4f2b-9c1e-0123456789ab", 32 * "ab"
+    container = tmp_path / "cgroup" / "kubepods" / f"pod{uid}" / ident
+    container.mkdir(parents=True)
+    (tmp_path / "logs" / f"shop_cart-7f_{uid}").mkdir(parents=True)
+    Ledger.init(str(tmp_path / "ledger")).close()
+    tasks, used = Tasks(), count(1_000, 1_000)
+    with GovernorProcess("--powercap-root", tree.root) as governor:
+        governor.wait_ready().close()
+        view = HostView(
+            governor.path,
+            parts=True,
+            region="DE",
+            cgroup_root=str(tmp_path / "cgroup"),
+            pod_logs=str(tmp_path / "logs"),
+        )
+        with EnergyLogger(socket=governor.path, region="DE", ledger=False) as logger:
+            with logger.span("work", settle=True) as span:
+                for zone in tree.ticks:
+                    tree.advance(zone, 10_000)
+        assert span.metric is not None
+        tasks.add(span.metric, span.estimate)
+        collector = Collector(view, tasks, LedgerView(str(tmp_path / "ledger")))
+        found: dict[str, dict[str, set[str]]] = {}
+
+        def lacking() -> set[tuple[str, str]]:
+            (container / "cpu.stat").write_text(f"usage_usec {next(used)}\n")
+            for metric in collector.collect():
+                for sample in metric.samples:
+                    name = metric.name if metric.type == "histogram" else sample.name
+                    labels = found.setdefault(name, {"": set()})
+                    for label, value in sample.labels.items():
+                        labels.setdefault(label, set()).add(value)
+            return {
+                (row.native, label)
+                for row in table.TABLE
+                for label in ("", *row.labels)
+                if label not in found.get(row.native, ())
+            }
+
+        # The reason is why there is no energy; here there is.
+        reason = {("carbon_ops_measurement_info", "fallback_reason")}
+        until(lambda: lacking() == reason, "series of each row")
+        view.close()
+    of_container = found["carbon_ops_container_energy_joules_total"]
+    assert ident in of_container["container_id"]
+    assert (of_container["pod"], of_container["namespace"]) == ({"cart-7f"}, {"shop"})
+    assert found["hw_energy_joules_total"]["carbon_ops_source"] == {"rapl_sysfs"}
+    assert found["hw_energy_joules_total"]["hw_type"] == {"cpu", "memory"}
 
 
 def test_without_a_governor_there_is_no_energy_but_the_reason(tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ class HostView:
             layout, sample = self._now
             counted = {zone.key for zone in layout.zones if zone.counted}
             for zone, totals in zip(layout.zones, sample.totals, strict=True):
+                if not totals.fresh:
+                    continue  # cannot be read now, or never could: unknown is not 0
                 total = joules(self._carry.on(zone.key, totals.total_uj))
                 if zone.kind == "psys":
                     whole.append(Point((zone.kind,), total))
