@@ -20,6 +20,7 @@ from carbon_ops.testing.governor import GovernorProcess
 
 SLURM = Path(__file__).parents[2] / "packaging" / "slurm"
 V2 = "0::/system.slice/node7_slurmstepd.scope/job_42/step_0/user/task_3\n"
+BATCH = V2.replace("step_0", "step_batch")
 V1 = "4:cpu,cpuacct:/slurm/uid_1000/job_42/step_0\n1:name=systemd:/x\n"
 
 
@@ -52,12 +53,15 @@ def task(rank: int, cgroup: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        (V2, "/system.slice/node7_slurmstepd.scope/job_42"),
-        (V1, "/slurm/uid_1000/job_42"),
+        (V2, "/system.slice/node7_slurmstepd.scope/job_42/step_0"),
+        (BATCH, "/system.slice/node7_slurmstepd.scope/job_42/step_batch"),
+        (V1, "/slurm/uid_1000/job_42/step_0"),
     ],
-    ids=["v2", "v1"],
+    ids=["v2", "batch", "v1"],
 )
-def test_one_rank_of_a_node_is_elected(tmp_path: Path, text: str, path: str) -> None:
+def test_one_rank_of_a_step_is_elected_and_has_the_steps_cgroup(
+    tmp_path: Path, text: str, path: str
+) -> None:
     cgroup = tmp_path / "cgroup"
     cgroup.write_text(text)
     assert task(0, cgroup) == [
