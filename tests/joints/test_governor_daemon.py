@@ -164,6 +164,19 @@ def test_it_serves_without_any_capability(governor: GovernorProcess) -> None:
     assert status["NoNewPrivs"].strip() == "1"
 
 
+def test_it_opens_no_port(governor: GovernorProcess) -> None:
+    proc = f"/proc/{governor.running.pid}"
+    links = {os.readlink(f"{proc}/fd/{fd}") for fd in os.listdir(f"{proc}/fd")}
+    held = {name for name in links if name.startswith("socket:[")}
+    found = {}
+    for kind in ("unix", "tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet"):
+        if os.path.exists(f"{proc}/net/{kind}"):  # a kernel may lack one
+            with open(f"{proc}/net/{kind}") as file:
+                words = {word for line in file for word in line.split()}
+            found[kind] = {name for name in held if name[8:-1] in words}
+    assert {kind: some for kind, some in found.items() if some} == {"unix": held}
+
+
 def test_it_serves_counters_of_any_root(tmp_path: Any) -> None:
     fake = server(str(tmp_path))
     with GovernorProcess("--powercap-root", fake.root) as governor:
@@ -243,6 +256,38 @@ def test_the_manager_hears_ready_alive_and_stopping(
             rest += channel.recv(4_096)
 
 
+LAUNCHER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2])
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [("1", "something else than"), ("2", "2 sockets instead of one")]
+)
+def test_what_else_a_manager_passes_is_refused(
+    count: str, said: str, tmp_path: Any
+) -> None:
+    """A port would let in everybody, whatever their group."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = str(listening.fileno())
+        words = [sys.executable, "-c", LAUNCHER, number, count, *DAEMON]
+        done = subprocess.run(
+            [*words, "--rapl-mode=simulated", f"--socket={tmp_path}/s"],
+            pass_fds=[int(number)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_socket_from_the_manager_is_used_and_left(tmp_path: Any) -> None:
     with GovernorProcess() as other:  # only for its short directory
         other.wait_ready()
@@ -251,15 +296,9 @@ def test_a_socket_from_the_manager_is_used_and_left(tmp_path: Any) -> None:
             listening.bind(path)
             listening.listen(8)
             number = listening.fileno()
-            launcher = (
-                "import os, sys\n"
-                "os.dup2(int(sys.argv[1]), 3)\n"
-                "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
-                "os.execv(sys.argv[2], sys.argv[2:])\n"
-            )
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", launcher, str(number), *DAEMON),
+                    *(sys.executable, "-c", LAUNCHER, str(number), "1", *DAEMON),
                     *("--rapl-mode=simulated", f"--socket={other.directory}/unused"),
                 ],
                 pass_fds=[number],

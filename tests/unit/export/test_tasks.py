@@ -162,9 +162,15 @@ def test_a_text_file_is_replaced_whole_or_not_at_all(
     with pytest.raises(OSError, match="no"):
         write_textfile(str(target), registry(Broken()))
     assert target.read_text() == "old"
-    write_textfile(str(target), registry(tasks))
+    with target.open() as being_read:
+        write_textfile(str(target), registry(tasks))
+        assert being_read.read() == "old"  # whole for who reads it meanwhile
     assert target.read_text() == ""
-    assert list(tmp_path.iterdir()) == [target]
+    taken = tmp_path / "folder.prom"
+    taken.mkdir()
+    with pytest.raises(OSError, match=r"folder\.prom"):
+        write_textfile(str(taken), registry(tasks))
+    assert sorted(tmp_path.iterdir()) == [target, taken]
     with pytest.raises(InvalidInputError, match=r"\.prom"):
         write_textfile(str(tmp_path / "x.txt"), registry(tasks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +155,29 @@ def test_a_register_the_cpu_lacks_leaves_the_others(tmp_path: Path) -> None:
         *("package", "dram", "psys"),
         *("package", "dram"),
     ]
+    source.close()
+
+
+def test_a_register_that_is_denied_leaves_those_on_either_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a hypervisor or the kernel's filter lets some registers through."""
+    fake = skylake(tmp_path)
+    for package in (0, 1):
+        fake.set(package, CORE, 7)
+    denied, pread = DRAM, os.pread
+
+    def filtered(fd: int, size: int, at: int) -> bytes:
+        if at == denied:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return pread(fd, size, at)
+
+    monkeypatch.setattr(os, "pread", filtered)
+    source = opened(fake)
+    assert [zone.kind for zone in source.zones] == ["package", "core"] * 2
+    assert source.read() == (1_000, 7, 1_001, 7)
+    denied = PACKAGE  # from now on
+    assert source.read() == (None, 7, None, 7)
     source.close()
 
 
