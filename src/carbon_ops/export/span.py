@@ -75,13 +75,8 @@ class TracedSpan:
     async def __aenter__(self) -> Span:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
+    async def __aexit__(self, *raised: Any) -> None:
+        self.__exit__(*raised)
 
 
 def attributes(metric: Metric, record: CarbonRecord | None) -> dict[str, float | str]:
