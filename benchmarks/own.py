@@ -33,7 +33,7 @@ SCRIPTS = (
         "meter_cost.py",
         ("--rounds", "6", "--calls", "500"),
     ),
-    Script("What the governor costs", "governor_cost.py", ("--seconds", "4")),
+    Script("What the governor costs", "governor_cost.py", ("--seconds", "20")),
     Script(
         "A scrape of 300 processes and containers",
         "export_cost.py",
@@ -49,7 +49,7 @@ SCRIPTS = (
     Script(
         "Verifying a ledger",
         "ledger_verify.py",
-        ("--records", "10000", "--rounds", "1"),
+        ("--records", "200000", "--rounds", "1"),
     ),
     Script("Web and training integrations", "integrations.py", ("--calls", "4000")),
     Script("Size of an installation", "install_size.py"),
