@@ -14,6 +14,7 @@ COMMANDS = {
     "anchor": ("ledger_prove", "anchor"),
     "prove": ("ledger_prove", "prove"),
     "check-proof": ("ledger_prove", "check_proof"),
+    "witness-request": ("ledger_prove", "witness_request"),
     "export": ("ledger_export", "export"),
     "schema": ("ledger_export", "schema"),
     "audit-report": ("ledger_report", "audit_report"),

@@ -1,4 +1,4 @@
-"""``carbon-ops ledger prove``, ``check-proof`` and ``anchor``."""
+"""``carbon-ops ledger prove``, ``check-proof``, ``anchor`` and ``witness-request``."""
 
 from __future__ import annotations
 
@@ -190,3 +190,32 @@ def anchor(
     click.echo(f"compared with {len(kept)} kept checkpoints")
     click.echo(f"kept {saved}" if saved else "nothing new to keep")
     return report.exit_code
+
+
+@click.command("witness-request")
+@click.argument("ledger", type=click.Path())
+@click.argument("old", type=click.IntRange(0))
+@click.option("-o", "--output", type=click.Path(), help="File (default: stdout).")
+def witness_request(ledger: str, old: int, output: str | None) -> None:
+    """Write what asks a witness to sign LEDGER's checkpoint.
+
+    OLD is the size that the witness signed last, 0 at first; an answer 409 names it. Post
+    the file to the witness's `/add-checkpoint` (c2sp.org/tlog-witness). The line it answers
+    goes to the end of a saved checkpoint, which `ledger verify --anchor` then checks with
+    the witness's key as a further `--vkey`.
+
+    \b
+    Exit status: 0 written, 2 OLD is larger than the ledger, or it is unsigned.
+    """
+    from carbon_ops.ledger.prove import Prover
+    from carbon_ops.ledger.witness import Request
+
+    prover = Prover(ledger)
+    try:
+        body = Request(old, tuple(prover.extends(old)), prover.note).text()
+    finally:
+        prover.close()
+    if output is None:
+        click.echo(body, nl=False)
+    else:
+        write_new(output, body)
