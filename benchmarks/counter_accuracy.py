@@ -33,6 +33,7 @@ from carbon_ops.sources.simulated import Script, SimulatedSource, energy_uj
 
 MS, SECOND = 1_000_000, 1_000_000_000
 LIMIT_SAMPLED, LIMIT_ARBITRARY = 0.0005, 0.003
+MOST_SECONDS = 58.0  # of samples that are all still in the ring when they are asked for
 # Two sockets with memory; periods that no number of 0.1 s fits.
 PROFILE = {
     "package-0": Script(((0.43, 224.0), (0.44, 48.0))),
@@ -166,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=58.0)
+    parser.add_argument("--seconds", type=float, default=MOST_SECONDS)
     parser.add_argument("--windows", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--socket")
@@ -176,6 +177,11 @@ def main() -> int:
     if given.socket:
         if not (given.machine and given.truth):
             parser.error("--socket needs --machine and --truth")
+        if given.seconds > MOST_SECONDS:
+            parser.error(
+                f"--seconds {given.seconds:g}: the governor keeps a minute of samples; "
+                f"ask for at most {MOST_SECONDS:g}"
+            )
         run = record_governor(given.socket, given.machine, given.truth, given.seconds)
     else:
         run = record_here(given.seconds)
