@@ -7,10 +7,13 @@ record, ``end``. Whoever unlinks that file has its records: the holder of the lo
 takes them, or the writer itself, who takes them back. The holder adds two lines to the
 file: before its flush the places and hashes that the records will have, and ``done`` once
 they are durable and covered. With less than ``done`` the writer waits for the lock and
-looks: a record with such a hash is in the ledger, or it is not and never will be.
+looks: a record with such a hash is in the ledger, or it is not and never will be. A writer
+that will not wait any longer adds ``no``: whichever of ``no`` and the places is the first
+line holds, so that its records are with it alone, or it knows where they may be.
 
 Nothing here is part of the ledger, and nothing is made durable: a file that outlives its
-writer, which has a lock on it, is thrown away. Any trouble with the files means waiting for the lock, no more.
+writer, which has a lock on it, is thrown away by the next flush. Any trouble with the
+files means waiting for the lock, no more.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from carbon_ops.ledger.tail import Receipt, Tail
 WAITING = "waiting"
 MOST_RECORDS = 256
 MOST_BYTES = 1 << 20
-_END, _DONE = b"end\n", b"done\n"
+_END, _DONE, _NO = b"end\n", b"done\n", b"no\n"
 _FAR = 10**15  # a place where records are as long as they may become
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -66,17 +69,7 @@ class Handover:
             if 0 < len(self._drafts) <= MOST_RECORDS:
                 with contextlib.suppress(OSError):
                     self._offer()
-        if self._descriptor < 0:
-            return False
-        with contextlib.suppress(OSError, ValueError):
-            answer = os.pread(self._descriptor, MOST_BYTES, self._length)
-            plan, line_feed, rest = answer.partition(b"\n")
-            if line_feed and not self.receipts:
-                self.receipts = [
-                    Receipt(seq, digest) for seq, digest in json.loads(plan)
-                ]
-            return rest == _DONE
-        return False
+        return self._descriptor >= 0 and self._answer().endswith(_DONE)
 
     def take_back(self) -> bool:
         """Say whether the records are with us alone; from now on they are then."""
@@ -85,10 +78,29 @@ class Handover:
             try:
                 os.unlink(self._name, dir_fd=self._directory.descriptor)
             except FileNotFoundError:
-                self._gone = True
+                self._gone = not self._refused()
             except OSError:  # then nobody else can unlink it either
                 pass
         return not self._gone
+
+    def _refused(self) -> bool:
+        """Keep the records from who took them, unless their places are planned."""
+        if not self.receipts:
+            with contextlib.suppress(OSError):
+                os.write(self._descriptor, _NO)
+        return self._answer().startswith(_NO)
+
+    def _answer(self) -> bytes:
+        """Return what follows the request; remember the places, if they are planned."""
+        with contextlib.suppress(OSError, ValueError):
+            answer = os.pread(self._descriptor, MOST_BYTES, self._length)
+            plan, line_feed, _ = answer.partition(b"\n")
+            if line_feed and not self.receipts and not answer.startswith(_NO):
+                self.receipts = [
+                    Receipt(seq, digest) for seq, digest in json.loads(plan)
+                ]
+            return answer
+        return b""
 
     def _offer(self) -> None:
         here = self._directory.descriptor
@@ -101,25 +113,33 @@ class Handover:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS
         self._descriptor = os.open(self._name, flags, 0o600, dir_fd=here)
         self._length, self._offered = len(request), True
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if os.write(self._descriptor, request) < len(request):
-            raise OSError("cut off: nobody takes it")
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.write(self._descriptor, request) < len(request):
+                raise OSError("cut off")
+        except OSError:  # nobody takes less than a whole request
+            self._offered = False
+            os.unlink(self._name, dir_fd=here)
 
 
 class Taken:
     """The records of another writer, now with us."""
 
-    def __init__(self, descriptor: int, drafts: list[Draft]) -> None:
+    def __init__(self, descriptor: int, length: int, drafts: list[Draft]) -> None:
         self._descriptor = descriptor
+        self._length = length  # of the request
         self.drafts = drafts
 
     def plan(self, receipts: list[Receipt]) -> None:
         """Tell where the records will be.
 
         Raises:
-            OSError: their writer may not know it, so they must not be written.
+            OSError: their writer gave up, or may not know it: do not write them.
         """
-        self._say(json.dumps(receipts).encode() + b"\n")
+        line = json.dumps(receipts).encode() + b"\n"
+        self._say(line)
+        if os.pread(self._descriptor, len(line), self._length) != line:
+            raise OSError("its writer gave up")
 
     def done(self) -> None:
         """Tell that they are there."""
@@ -160,14 +180,15 @@ def _take(folder: int, name: str, vkey: str | None) -> Taken | None:
         undo.callback(close_quietly, descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        drafts = _parse(os.read(descriptor, MOST_BYTES + 1), vkey)
-        if not drafts:
+        if _locked(descriptor):
+            os.unlink(name, dir_fd=folder)
             return None
-        abandoned = _locked(descriptor)
-        os.unlink(name, dir_fd=folder)
-        if not abandoned:
+        request = os.read(descriptor, MOST_BYTES + 1)
+        drafts = _parse(request, vkey)
+        if drafts:
+            os.unlink(name, dir_fd=folder)
             undo.pop_all()
-            return Taken(descriptor, drafts)
+            return Taken(descriptor, len(request), drafts)
     return None
 
 
