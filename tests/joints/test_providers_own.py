@@ -449,7 +449,7 @@ def test_keys_come_from_the_environment_or_a_file_nobody_else_can_read(
             )
         path = tmp_path / "carbon-ops" / "credentials"
         path.parent.mkdir()
-        path.write_text(f"# mine\n{KEY} = from-file\n")
+        path.write_bytes(f"# mine \xfc\n{KEY} = from-file\n".encode("latin-1"))
         path.chmod(0o644)
         with pytest.raises(ConfigError) as error:
             ElectricityMaps(base_url=server.url, cache=cache).series(

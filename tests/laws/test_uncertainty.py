@@ -20,7 +20,6 @@ from carbon_ops.estimate.inputs import (
     TruncatedNormal,
     Uniform,
     checked,
-    mean_of,
     quantile,
     shape,
     support,
@@ -239,6 +238,6 @@ def test_units_do_not_matter(x: Distribution, scale: float) -> None:
 @given(distributions())
 def test_what_is_accepted_has_finite_moments(x: Distribution) -> None:
     of = shape(checked(x, "x"))
-    assert of.mean == mean_of(x) > 0.0
+    assert of.mean > 0.0
     assert 0.0 <= of.c2 < inf
     assert of.c4 >= of.c2**2 * (1.0 - 1e-12), "the kurtosis is at least 1"

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from carbon_ops.cli import options
+from carbon_ops.cli.output import visible
 from carbon_ops.errors import InvalidInputError
 
-MAX_LINE = 10_000_000  # characters of one metric
+if TYPE_CHECKING:
+    from carbon_ops.intensity.base import Signal
+
+MOST_BYTES = 10_000_000  # of one line, or of one object over many lines
 
 
 @click.command(
@@ -28,15 +32,12 @@ exit status:
   0 when every figure of the chosen signal was computed; 1 when one is unknown (its
   reason is shown); 2 for wrong usage or input that cannot be used.""",
 )
-@click.argument("metrics", type=click.File("r"), required=False)
+@click.argument("metrics", type=click.File("rb"), required=False)
 @options.energy_wh(required=False)
 @click.option("--energy-j", type=float, help="The same in joules, instead.")
 @options.energy_u_wh
 @options.span()
-@click.option(
-    "--region",
-    help="Country, state or cloud region: DE, US-CA, aws:...  [default: the settings']",
-)
+@options.region
 @click.option(
     "--signal",
     type=click.Choice(["marginal", "average"]),
@@ -44,11 +45,7 @@ exit status:
     show_default=True,
     help="Whose figure comes first and sets the exit status.",
 )
-@click.option(
-    "--pue",
-    help="Facility overhead: a number, VALUE,U, a cloud (gcp, aws:eu-central-1) or "
-    "'unknown'.  [default: none]",
-)
+@options.pue
 @click.option(
     "--provider",
     default="static",
@@ -68,15 +65,15 @@ exit status:
 @click.option("--validate", is_flag=True, help="Check the interval by Monte Carlo.")
 @options.as_json("One JSON object per estimate.")
 def command(
-    metrics: IO[str] | None,
+    metrics: IO[bytes] | None,
     energy_wh: float | None,
     energy_j: float | None,
     energy_u_wh: float | None,
-    start: str | None,
-    end: str | None,
+    start: str | float | None,
+    end: str | float | None,
     region: str | None,
-    signal: str,
-    pue: str | None,
+    signal: Signal,
+    pue: Any,
     provider: str,
     missing: str,
     coverage: float,
@@ -94,49 +91,36 @@ def command(
     interval holds the true value with the probability --coverage if the stated
     uncertainties of the inputs are right.
     """
-    from typing import cast
-
     from carbon_ops import config
     from carbon_ops.estimate.estimator import CarbonEstimator
-    from carbon_ops.intensity.base import Signal
+    from carbon_ops.estimate.inputs import number
     from carbon_ops.units import watt_hours
 
     if not provider.startswith("file:"):  # which has a zone of its own
         region = config.chosen("region", region)
     estimator = CarbonEstimator(
-        region,
-        provider,
-        signal=cast(Signal, signal),
-        pue=facility(pue),
-        coverage=coverage,
-        missing=missing,
+        region, provider, signal=signal, pue=pue, coverage=coverage, missing=missing
     )
     if energy_j is not None:
         if energy_wh is not None:
             raise click.UsageError("give --energy-wh or --energy-j, not both")
-        energy_wh = watt_hours(energy_j)
+        energy_wh = watt_hours(number(energy_j, "--energy-j"))
     if energy_wh is not None:
         if metrics is not None or start is None or end is None:
             raise click.UsageError("energy needs --start and --end, and no METRICS")
-        records = iter(
-            [
-                estimator.estimate_over_span(
-                    _time(start),
-                    _time(end),
-                    energy_wh,
-                    energy_u_wh=energy_u_wh,
-                    validate=validate,
-                )
-            ]
+        one = estimator.estimate_over_span(
+            start, end, energy_wh, energy_u_wh=energy_u_wh, validate=validate
         )
+        records = iter([one])
     else:
-        if metrics is None and (sys.stdin is None or sys.stdin.isatty()):
-            raise click.UsageError("give --energy-wh, --start and --end, or METRICS")
         if start or end or energy_u_wh is not None:
             raise click.UsageError("--start, --end and --energy-u-wh need an energy")
+        metrics = metrics or (sys.stdin and sys.stdin.buffer)  # None if it is closed
+        if metrics is None or metrics.isatty():
+            raise click.UsageError("give --energy-wh, --start and --end, or METRICS")
         records = (
             estimator.estimate_metric(metric, validate=validate)
-            for metric in _metrics(metrics or sys.stdin)
+            for metric in _metrics(metrics)
         )
     unknown = count = 0
     for record in records:
@@ -147,7 +131,7 @@ def command(
             continue
         click.echo(("\n" if count > 1 else "") + _shown(record.to_dict()))
         if budget:
-            click.echo("\n" + record.budget())
+            click.echo("\n" + "\n".join(map(visible, record.budget().splitlines())))
     if not count:
         raise InvalidInputError(
             "there was no metric to read",
@@ -156,65 +140,34 @@ def command(
     return 1 if unknown else 0
 
 
-def facility(text: str | None) -> Any:
-    """Return what ``--pue`` says: a number, a pair of them, or a name."""
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return text
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
-def _time(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def span(start: str | None, end: str | None, length_s: float) -> tuple[float, float]:
-    """Return both ends [s since the epoch]: now, and ``length_s`` before, by default."""
-    from carbon_ops import clock
-    from carbon_ops.estimate.inputs import number
-    from carbon_ops.estimate.instant import instant
-
-    length_ns = round(number(length_s, "length of the span in seconds") * 1e9)
-    last = instant(_time(end), "--end") if end else clock.wall_ns()
-    first = instant(_time(start), "--start") if start else last - length_ns
-    return first / 1e9, last / 1e9
-
-
-def _metrics(file: IO[str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file: one that spans it, or one per line."""
-    text, number = file.readline(MAX_LINE), 1
-    if not text:
-        return
-    try:
-        first = json.loads(text)
-    except ValueError:
-        text += file.read(MAX_LINE)
+def _metrics(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file: one that spans it, or one or a list per line."""
+    number, parsed = 0, False
+    while line := file.readline(MOST_BYTES):
+        number += 1
+        if not line.strip():
+            continue
         try:
-            first = json.loads(text)
-        except ValueError as error:
-            raise InvalidInputError(f"not JSON: {error}") from error
-    while True:
-        for metric in first if isinstance(first, list) else [first]:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                if parsed:
+                    raise
+                line += file.read(MOST_BYTES)
+                found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            large = f" (over {MOST_BYTES:,} bytes)" * (len(line) >= MOST_BYTES)
+            raise InvalidInputError(
+                f"line {number}{large} is not JSON: {error}",
+                hint="A metric is what EnergyLogger.log_metrics() gave, as one object.",
+            ) from error
+        parsed = True
+        for metric in found if isinstance(found, list) else [found]:
             if not isinstance(metric, dict):
                 raise InvalidInputError(
                     f"line {number} is not a metric: {metric!r:.80}"
                 )
             yield metric
-        text, number = file.readline(MAX_LINE), number + 1
-        while text and not text.strip():
-            text, number = file.readline(MAX_LINE), number + 1
-        if not text:
-            return
-        try:
-            first = json.loads(text)
-        except ValueError as error:
-            raise InvalidInputError(f"line {number} is not JSON: {error}") from error
 
 
 def _shown(record: dict[str, Any]) -> str:

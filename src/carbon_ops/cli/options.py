@@ -10,8 +10,31 @@ import click
 Decorator = Callable[[Any], Any]
 
 socket = click.option("--socket", metavar="PATH", help="The governor's socket.")
+region = click.option(
+    "--region",
+    help="Country, state or cloud region: DE, US-CA, aws:...  [default: the settings']",
+)
 energy_u_wh = click.option(
     "--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh."
+)
+
+
+def _facility(_ctx: object, _option: object, text: str | None) -> Any:
+    """Return a number, a pair of them, or the name of a cloud or operator."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+pue = click.option(
+    "--pue",
+    callback=_facility,
+    help="Facility overhead: a number, VALUE,U, a cloud (gcp, aws:eu-central-1) or "
+    "'unknown'.  [default: none]",
 )
 
 
@@ -24,13 +47,34 @@ def energy_wh(*, required: bool) -> Decorator:
     return click.option("--energy-wh", type=float, required=required, help=text)
 
 
+def _time(_ctx: object, _option: object, text: str | None) -> str | float | None:
+    try:
+        return text and float(text)
+    except ValueError:
+        return text
+
+
 def span(start: str = "", end: str = "") -> Decorator:
     """``--start`` and ``--end``; the texts say what they are when left out."""
-    first = click.option(
-        "--start", help="RFC 3339 time with its offset, or epoch seconds." + start
-    )
-    last = click.option("--end", help="The same, not before --start." + end)
+    text = "RFC 3339 time with its offset, or epoch seconds." + start
+    first = click.option("--start", callback=_time, help=text)
+    text = "The same, not before --start." + end
+    last = click.option("--end", callback=_time, help=text)
     return lambda command: first(last(command))
+
+
+def limits(
+    start: str | float | None, end: str | float | None, length_s: float
+) -> tuple[float, float]:
+    """Return both ends [s since the epoch]: now, and ``length_s`` before, by default."""
+    from carbon_ops import clock
+    from carbon_ops.estimate.inputs import number
+    from carbon_ops.estimate.instant import instant
+
+    length_ns = round(number(length_s, "length of the span in seconds") * 1e9)
+    last = clock.wall_ns() if end is None else instant(end, "--end")
+    first = last - length_ns if start is None else instant(start, "--start")
+    return first / 1e9, last / 1e9
 
 
 def intervals(least_s: float, most_s: float, default_s: float, ends: str) -> Decorator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -28,12 +29,8 @@ exit status:
     "--per", "unit", required=True, help="What one is: request, token, epoch."
 )
 @click.option("--boundary", required=True, help="What is counted, in words.")
-@click.option(
-    "--region", help="Country, state or cloud region.  [default: the settings']"
-)
-@click.option(
-    "--pue", help="Facility overhead, as for estimate; the standard counts it."
-)
+@options.region
+@options.pue
 @click.option("--hardware", help="Kind of machine in the shipped table: server.")
 @click.option(
     "--total-kg", type=float, help="Embodied kg CO2e of one machine, instead."
@@ -59,26 +56,25 @@ def command(
     unit: str,
     boundary: str,
     region: str | None,
-    pue: str | None,
+    pue: Any,
     hardware: str | None,
     total_kg: float | None,
     lifetime_years: float | None,
     share: float,
     reserved_s: float | None,
     signal: str,
-    start: str | None,
-    end: str | None,
+    start: str | float | None,
+    end: str | float | None,
     as_json: bool,
 ) -> int:
     """Print the Software Carbon Intensity (ISO/IEC 21031): (O + M) per unit.
 
-    O is the carbon of the energy, which has to be that of all hardware reserved; M the
-    share of what making the hardware caused. Without a figure for M, or where it counts
-    another gas or basis than O, there is no score. The +- is the standard uncertainty
-    (k=1).
+    O is the carbon of the energy, which has to be that of all hardware reserved, with
+    the facility's overhead (--pue); M the share of what making the hardware caused.
+    Without a figure for M, or where it counts another gas or basis than O, there is no
+    score. The +- is the standard uncertainty (k=1).
     """
     from carbon_ops import config
-    from carbon_ops.cli.estimate import facility, span
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.sci import embodied, score
 
@@ -91,8 +87,9 @@ def command(
         )
         made = machine.to_dict(reserved_s)
     place = config.chosen("region", region)
-    record = CarbonEstimator(place, pue=facility(pue)).estimate_over_span(
-        *span(start, end, reserved_s or 0.0), energy_wh, energy_u_wh=energy_u_wh
+    ends = options.limits(start, end, reserved_s or 0.0)
+    record = CarbonEstimator(place, pue=pue).estimate_over_span(
+        *ends, energy_wh, energy_u_wh=energy_u_wh
     )
     result = score(
         record.to_dict(),

@@ -29,8 +29,8 @@ def command(
     regions: tuple[str, ...],
     energy_wh: float,
     energy_u_wh: float | None,
-    start: str | None,
-    end: str | None,
+    start: str | float | None,
+    end: str | float | None,
     as_json: bool,
 ) -> None:
     """Show what the same energy would have caused in REGIONS.
@@ -40,14 +40,13 @@ def command(
     intervals overlap widely the data do not say which region is better. The factors are
     yearly, so this compares places, not hours.
     """
-    from carbon_ops.cli.estimate import span
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.what_if import what_if
 
     records = what_if(
         CarbonEstimator(),
         regions,
-        *span(start, end, 86_400.0),
+        *options.limits(start, end, 86_400.0),
         energy_wh,
         energy_u_wh=energy_u_wh,
     )

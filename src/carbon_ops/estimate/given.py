@@ -91,6 +91,8 @@ def measured(
     if not (isinstance(bounds, (list, tuple)) and len(bounds) == 2 and mean and u):
         return total(whole), whole
     low, high = (number(b, "bounds_j") / J_PER_WH for b in bounds)
+    if high < low:
+        raise InvalidInputError(f"bounds_j are reversed: {bounds!r:.80}")
     # Rounded to 2**-40, so that 1 - half and 1 + half are exact and their mean is 1.
     half = round(0.5 * (high - low) / mean * 2.0**40) / 2.0**40
     rectangular, rest = half * half / 3.0, (u / mean) ** 2 - half * half / 3.0

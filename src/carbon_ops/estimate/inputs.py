@@ -187,11 +187,6 @@ def is_random(value: Distribution) -> bool:
     return type(value) is Uniform and value.upper > value.lower
 
 
-def mean_of(value: Distribution) -> float:
-    """Return the arithmetic mean."""
-    return value.mean if type(value) is Lognormal else shape(value).mean
-
-
 def shape(value: Distribution) -> Shape:
     """Return the exact moments up to the fourth."""
     if isinstance(value, Lognormal):

@@ -14,6 +14,7 @@ years, one hour) gives 28.54 g.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import hypot
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbon_ops.data.facility import embodied_in
@@ -43,7 +44,8 @@ class Embodied(NamedTuple):
     def over(self, reserved_s: float) -> float:
         """Return the embodied carbon [g] of ``reserved_s`` seconds of reservation."""
         _positive("reserved seconds", reserved_s, zero=True)
-        return self.total_g * (reserved_s / self.lifetime_s) * self.share
+        grams = self.total_g * (reserved_s / self.lifetime_s) * self.share
+        return number(grams, "embodied carbon [g]")
 
     def to_dict(self, reserved_s: float) -> dict[str, Any]:
         """Return the record's ``embodied`` for a span of ``reserved_s`` seconds."""
@@ -155,8 +157,8 @@ def score(
     elif made["factor_basis"] != labels.get("factor_basis"):
         result["reason"] = "basis_mismatch"
     else:
-        result["value"] = (side["g"] + made["g"]) / units
-        result["u"] = (side["sd"] ** 2 + made["u_g"] ** 2) ** 0.5 / units
+        result["value"] = number((side["g"] + made["g"]) / units, "the score")
+        result["u"] = hypot(side["sd"], made["u_g"]) / units
     return result
 
 

@@ -36,6 +36,18 @@ def test_a_reader_that_goes_away_ends_a_command_as_any_other() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_what_the_encoding_of_the_output_lacks_is_escaped() -> None:
+    work = ("--energy-wh", "1", "--units", "1", "--per", "█", "--boundary", "one")
+    made = ("--hardware", "server", "--reserved-s", "1", "--region", "DE")
+    done = subprocess.run(
+        [*CLI, "sci", *work, *made],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        check=True,
+    )
+    assert b"gCO2e per \\u2588" in done.stdout
+
+
 def test_the_hint_about_the_region_fits_a_command_too() -> None:
     span = ("--start", "0", "--end", "1", "--energy-wh", "1")
     done = subprocess.run(

@@ -15,7 +15,7 @@ from carbon_ops.errors import CarbonOpsError
 SPAN = ["--start", "2026-03-01T10:00:00Z", "--end", "2026-03-01T11:00:00Z"]
 
 
-def run(*arguments: str, given: str | None = None) -> Result:
+def run(*arguments: str, given: str | bytes | None = None) -> Result:
     return CliRunner().invoke(
         cli, ["estimate", *arguments], input=given, standalone_mode=False
     )
@@ -109,6 +109,34 @@ def test_input_that_cannot_be_used_is_a_typed_error(arguments: list[str]) -> Non
 @pytest.mark.parametrize("given", ["", "{", "[1]", "7", '{"energy": {}}', "{}\n{"])
 def test_what_is_no_metric_is_a_typed_error(given: str) -> None:
     assert isinstance(run("--region", "DE", given=given).exception, CarbonOpsError)
+
+
+@pytest.mark.parametrize("given", [b"\xfb\x00\x01", b"[" * 100_000, b"9" * 5_000])
+def test_what_is_no_json_at_all_is_refused_with_its_line(given: bytes) -> None:
+    found = run("--region", "DE", given=given)
+    assert isinstance(found.exception, CarbonOpsError)
+    assert str(found.exception).startswith("line 1 is not JSON")
+
+
+def test_a_file_from_another_system_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.json"
+    lines = f"\r\n{json.dumps(metric())}\r\n" * 2
+    file.write_bytes(b"\xef\xbb\xbf" + lines.strip().encode() + b"\r\n")
+    assert run("--region", "DE", str(file)).exit_code == 0
+
+
+def test_joules_that_cannot_be_are_refused_by_their_own_name() -> None:
+    found = run("--energy-j", "-3600", *SPAN, "--region", "DE")
+    assert str(found.exception) == "--energy-j must be at least 0, got -3600.0"
+
+
+def test_a_budget_shows_nothing_that_moves_the_cursor() -> None:
+    forged = metric()
+    forged["energy"]["components"]["cpu"]["source"] = "\x1b[2J"
+    found = run("--region", "DE", "--budget", given=json.dumps(forged))
+    assert found.exit_code == 0
+    assert "source ?[2J" in found.stdout
+    assert "\x1b" not in found.stdout
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,11 @@ def test_a_metric_without_uncertainty_gets_the_default_and_says_so() -> None:
     assert made["inputs"][0]["default"] is True
 
 
+def test_reversed_counter_bounds_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInputError, match="bounds_j are reversed"):
+        CarbonEstimator("DE").estimate_metric(metric(u=2000.0, bounds=[6000.0, 1200.0]))
+
+
 def test_counter_bounds_enter_as_rectangular_without_counting_twice() -> None:
     half = 500.0
     u = sqrt(360.0**2 + half**2 / 3.0)

@@ -129,6 +129,15 @@ def test_nonsense_about_hardware_is_refused(arguments: dict[str, Any]) -> None:
         embodied(**arguments)
 
 
+def test_a_score_that_no_quantity_has_is_refused() -> None:
+    worn = embodied(total_kg=1e97, lifetime_years=1e-90)
+    with pytest.raises(InvalidInputError, match="embodied carbon"):
+        worn.to_dict(1e9)
+    made = embodied(total_kg=1e97).to_dict(1e8)
+    with pytest.raises(InvalidInputError, match="the score"):
+        scored(record(), made, units=1e-99)
+
+
 def test_a_boundary_has_to_be_stated() -> None:
     with pytest.raises(InvalidInputError):
         scored(record(), None, boundary=" ")

@@ -41,11 +41,11 @@ def secret(name: str) -> Secret:
 def _from_file(name: str) -> str | None:
     try:
         descriptor = os.open(path(), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ConfigError(f"cannot read {path()}: {error.strerror}") from error
-    with open(descriptor, encoding="utf-8") as file:
+    with open(descriptor, encoding="utf-8", errors="replace") as file:
         about = os.fstat(descriptor)
         mode = stat.S_IMODE(about.st_mode)
         if about.st_uid not in (os.geteuid(), 0) or mode & 0o077:
