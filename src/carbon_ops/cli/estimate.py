@@ -115,7 +115,7 @@ def command(
     else:
         if start or end or energy_u_wh is not None:
             raise click.UsageError("--start, --end and --energy-u-wh need an energy")
-        metrics = metrics or (sys.stdin and sys.stdin.buffer)  # None if it is closed
+        metrics = metrics or (sys.stdin.buffer if sys.stdin else None)
         if metrics is None or metrics.isatty():
             raise click.UsageError("give --energy-wh, --start and --end, or METRICS")
         records = (
