@@ -24,7 +24,7 @@ from carbon_ops.ledger.failures import (
     LedgerExistsError,
     LedgerWriteError,
 )
-from carbon_ops.ledger.files import Directory
+from carbon_ops.ledger.files import LOCK, Directory
 from carbon_ops.ledger.handover import remove_folder
 from carbon_ops.ledger.lock import LockTimeout
 from carbon_ops.ledger.note import Checkpoint, Signer
@@ -173,8 +173,10 @@ class Ledger:
         from carbon_ops.ledger import keys
 
         with told(os.fspath(path)):
+            # LOCK and temporary files: another process is making it, or died of it.
             free = not os.path.lexists(path) or (
-                os.path.isdir(path) and not os.listdir(path)
+                os.path.isdir(path)
+                and all(name == LOCK or ".tmp." in name for name in os.listdir(path))
             )
         if free:
             named = os.environ.get(keys.ENV)
@@ -258,7 +260,7 @@ class Ledger:
 
     def heartbeat(self) -> Receipt:
         """Write a record that says: the ledger was alive at this time."""
-        return self._turns.run([self._writer.heartbeat()])[0]
+        return self._turns.run([self._writer.beat.record()])[0]
 
     def holds(self, receipt: Receipt) -> bool:
         """Say whether a record is in the ledger, durable, after an ``unsure`` failure.

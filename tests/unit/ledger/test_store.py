@@ -390,6 +390,20 @@ def test_a_ledger_is_made_once(tmp_path: Path, key: Signer | None) -> None:
         assert "/new-" in ledger.origin
 
 
+@pytest.mark.parametrize("begun", [["LOCK"], ["LOCK", "active.jsonl.tmp.1"]])
+def test_a_ledger_that_another_process_has_begun_is_made_by_whoever_is_quicker(
+    tmp_path: Path, begun: list[str]
+) -> None:
+    for name in begun:
+        (tmp_path / name).touch()
+    with Ledger.open_or_init(tmp_path) as ledger:
+        assert ledger.size == 1
+    (tmp_path / "active.jsonl").unlink()
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(LedgerError, match="no ledger in"):
+        Ledger.open_or_init(tmp_path)
+
+
 def test_a_ledger_made_on_the_way_is_signed_by_the_key_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,9 +444,11 @@ def test_a_heartbeat_is_a_record_and_comes_when_it_was_silent(tmp_path: Path) ->
     with Ledger.init(path, signer=KEY) as ledger:
         assert ledger.heartbeat().seq == 1
         ledger.append(record(1))
-        ledger._writer._beat_ns -= 3_600_000_000_001  # as if an hour had passed
+        ledger._writer.beat._monotonic_ns -= (
+            3_600_000_000_001  # as if an hour had passed
+        )
         assert ledger.append(record(2)).seq == 4
-        ledger._writer._beat_ns -= 3_600_000_000_001
+        ledger._writer.beat._monotonic_ns -= 3_600_000_000_001
         ledger.flush()
 
     kinds = [json.loads(line)["type"] for line in lines_of(path)]
@@ -466,11 +482,11 @@ def test_a_heartbeat_of_another_writer_counts(
         one.append(other)
         one.heartbeat()
         one.append(other)
-        two._writer._beat_ns -= 3_600_000_000_001
+        two._writer.beat._monotonic_ns -= 3_600_000_000_001
         two.append(record(1))
         written = json.loads(lines_of(path)[2])["ts"]
-        assert two._writer._beat_wall == written
-        two._writer._beat_wall = f"2020{written[4:]}"  # by the clock on the wall, too
+        assert two._writer.beat._wall == written
+        two._writer.beat._wall = f"2020{written[4:]}"  # by the clock on the wall, too
         two.append(record(1))
 
     kinds = [json.loads(line)["type"] for line in lines_of(path)]
