@@ -21,6 +21,8 @@ CHECKPOINT = "checkpoint"
 FRONTIER = "frontier"
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: 4,096 records of the longest kind
 
+Buffer = bytes | bytearray
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -168,20 +170,22 @@ class Directory:
             close_quietly(descriptor)
         return data, _identity(state)
 
-    def replace(self, name: str, data: bytes) -> Identity:
+    def replace(self, name: str, *parts: Buffer) -> Identity:
         """Give ``name`` these bytes, durably, or leave everything as it was.
 
         Raises:
             SyncFailedError: the file was replaced, the directory's ``fsync`` failed.
             OSError: anything before; the old file stands, the temporary one is gone.
         """
-        made = self.prepare(name, data)
+        made = self.prepare(name, *parts)
         self.put_in_place(name)
         self.sync()
         return made
 
-    def prepare(self, name: str, data: bytes) -> Identity:
+    def prepare(self, name: str, *parts: Buffer) -> Identity:
         """Write these bytes, durably, to a file that :meth:`put_in_place` renames.
+
+        In parts, because to join those of a large file takes longer than a system call.
 
         Raises:
             OSError: the temporary file is gone.
@@ -191,9 +195,11 @@ class Directory:
         try:
             if self._owner is not None:
                 os.fchown(descriptor, *self._owner)
-            view = memoryview(data)
-            while view:  # a disk that fills up shows as a short write first
-                view = view[os.write(descriptor, view) :]
+            for part in parts:
+                with memoryview(part) as view:
+                    at = 0
+                    while at < len(view):  # a full disk shows as a short write first
+                        at += os.write(descriptor, view[at:])
             os.fsync(descriptor)
             return _identity(os.fstat(descriptor))
         except BaseException:

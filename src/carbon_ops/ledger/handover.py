@@ -113,11 +113,11 @@ class Handover:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS
         self._descriptor = os.open(self._name, flags, 0o600, dir_fd=here)
         self._length, self._offered = len(request), True
-        try:
+        written = 0
+        with contextlib.suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if os.write(self._descriptor, request) < len(request):
-                raise OSError("cut off")
-        except OSError:  # nobody takes less than a whole request
+            written = os.write(self._descriptor, request)
+        if written < len(request):  # nobody takes less than a whole request
             self._offered = False
             os.unlink(self._name, dir_fd=here)
 

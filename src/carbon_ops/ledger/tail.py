@@ -81,7 +81,7 @@ class Tail:
         self.last_hash = last_hash  # of the last record, sealed or active
         self.rooted = frontier is not None
         self.frontier = frontier or Frontier()  # over all records, if rooted
-        self.data = b""  # the active file
+        self.data = bytearray()  # the active file; grows in place
         self.subtree = Frontier()  # over the active records alone
 
     @property
@@ -155,7 +155,7 @@ class Tail:
         """Begin a new segment; return the root of the subtree over the full one."""
         node = self.subtree.root()
         self.sealed = self.size
-        self.data = b""
+        self.data = bytearray()
         self.subtree = Frontier()
         return node
 

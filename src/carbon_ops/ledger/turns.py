@@ -130,7 +130,7 @@ class Turns:
             kept = writer.prefix(handover.receipts)
             if kept:
                 writer.distrust(kept[0].seq)
-        due = [writer.heartbeat()] if writer.heartbeat_due() else []
+        due = [writer.beat.record()] if writer.beat.due() else []
         own = due + drafts[len(kept) :]
         others = take(writer.directory, writer.vkey)
         try:

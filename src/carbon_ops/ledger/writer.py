@@ -8,17 +8,15 @@ never fewer than before.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from carbon_ops.clock import boottime_ns, monotonic_ns, rfc3339, wall_ns
+from carbon_ops.clock import rfc3339, wall_ns
 from carbon_ops.errors import LedgerError
 from carbon_ops.ledger import subtrees as trees
-from carbon_ops.ledger.chain import FORMAT, Draft, draft, record_hash
+from carbon_ops.ledger.chain import FORMAT, Draft, draft
 from carbon_ops.ledger.failures import (
     CheckpointDelayed,
-    KeyNotInForceError,
     LedgerExistsError,
     LedgerWriteError,
     Stopped,
@@ -28,21 +26,19 @@ from carbon_ops.ledger.files import (
     ACTIVE,
     CHECKPOINT,
     Directory,
-    Identity,
     SyncFailedError,
     segment_name,
     segment_start,
 )
 from carbon_ops.ledger.merkle import Frontier
-from carbon_ops.ledger.note import Checkpoint, Signer, sign_note
-from carbon_ops.ledger.recovery import ROTATE, Found, Genesis, load, read_anchor
+from carbon_ops.ledger.note import Signer, sign_note
+from carbon_ops.ledger.picture import Picture
+from carbon_ops.ledger.recovery import Genesis
 from carbon_ops.ledger.tail import LedgerCorruptError, Receipt, Tail
 from carbon_ops.log import log
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-HEARTBEAT_NS = 3_600_000_000_000  # 1 h: a longer silence shows as one
 
 
 class Recovered(NamedTuple):
@@ -53,8 +49,8 @@ class Recovered(NamedTuple):
     quarantine: str  # file of the ledger's directory that keeps the bytes
 
 
-class Writer:
-    """What one process knows of a ledger, and what it does to it."""
+class Writer(Picture):
+    """What one process does to a ledger."""
 
     def __init__(
         self,
@@ -63,23 +59,10 @@ class Writer:
         signer: Signer | None,
         key_file: Path | None = None,
     ) -> None:
-        self.directory = directory
-        self.genesis = genesis
-        self.signer = signer
-        self._key_file = key_file  # where a later key is found; None: nowhere
+        super().__init__(directory, genesis, signer, key_file)
         self.cut_any = False  # cut an unsigned ledger whatever follows the damage
         self.recovered: Recovered | None = None
-        self.tail = Tail(genesis.step)
-        self._known = False  # tail and active show the files as they were
-        self._doubted = False  # the disk may not hold what the files show
-        self._sure = 0  # records that it does hold
-        self._torn = b""  # what follows the last good record in the active file
-        self._subtrees = trees.empty(genesis.step)
-        self._active: Identity | None = None  # as we know it; None: there is none
-        self._covered = 0  # size of the newest checkpoint
         self._delayed: OSError | None = None  # why no checkpoint was prepared
-        self._beat_ns = monotonic_ns()
-        self._beat_wall = ""  # time in the newest heartbeat record seen
 
     def begin(self) -> None:
         """Write record 0 into an empty ledger.
@@ -105,26 +88,11 @@ class Writer:
         self._known = True
         self.settle([draft(record)])
 
-    def forget(self) -> None:
-        """Read everything from the disk at the next refresh."""
-        self._known = False
-
-    @property
-    def vkey(self) -> str | None:
-        """The key in force, as verifiers know it; None: unsigned."""
-        return self.signer.vkey if self.signer is not None else None
-
-    def statement(self) -> Checkpoint:
-        """Return the unsigned statement over all records."""
-        return Checkpoint(
-            self.genesis.origin, self.tail.size, self.tail.frontier.root()
-        )
-
     @property
     def unfinished(self) -> bool:
         """An earlier failure left something to mend, or a heartbeat is due."""
         behind = self.signer is not None and self._covered < self.tail.size
-        return behind or not self.tail.room or self.heartbeat_due()
+        return behind or not self.tail.room or self.beat.due()
 
     # --- writing ------------------------------------------------------------------
 
@@ -193,8 +161,8 @@ class Writer:
             return
         try:
             if self.tail.data or self._torn:
-                whole = self.tail.data + self._torn
-                self._active = self.directory.replace(ACTIVE, whole)
+                parts = (self.tail.data, self._torn)
+                self._active = self.directory.replace(ACTIVE, *parts)
             else:
                 self.directory.sync()
         except OSError as error:
@@ -214,21 +182,6 @@ class Writer:
         """
         self._doubted, self._sure = True, sure
 
-    def prefix(self, receipts: list[Receipt]) -> list[Receipt]:
-        """Return the receipts, up to the first one whose record is not in the ledger."""
-        lines: dict[int, list[bytes]] = {}  # by the segment's first record
-        for at, (seq, digest) in enumerate(receipts):
-            first = seq - seq % self.genesis.step
-            if first not in lines:
-                sealed = first < self.tail.sealed
-                name = segment_name(first)
-                data = self.directory.read(name) if sealed else self.tail.data
-                lines[first] = (data or b"").split(b"\n")[:-1]
-            found = lines[first][seq - first : seq - first + 1]
-            if [record_hash(line) for line in found] != [digest]:
-                return receipts[:at]
-        return receipts
-
     def _put(
         self, data: bytes, last_hash: str, also: Signer | None, then: Signer | None
     ) -> None:
@@ -241,7 +194,7 @@ class Writer:
         directory = self.directory
         self._sure = self.tail.size
         try:
-            made = directory.prepare(ACTIVE, self.tail.data + data)
+            made = directory.prepare(ACTIVE, self.tail.data, data)
             directory.put_in_place(ACTIVE)
         except OSError as error:
             raise Stopped(LedgerWriteError, error) from error
@@ -304,81 +257,18 @@ class Writer:
         except OSError as error:  # derived: computed anew where it is missing
             log().warning("frontier not written: %s", error)
 
-    # --- what others did ----------------------------------------------------------
+    # --- repair -------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Take over what other writers did since.
+        """Take over what other writers did, and cut off what is no record.
 
         Raises:
             LedgerCorruptError: committed records are missing or changed.
             LedgerError: the key given is not the one in force.
         """
-        sealed = self.directory.state(segment_name(self.tail.sealed)) is not None
-        if self._known and not sealed:
-            if self.directory.unchanged(ACTIVE, self._active):
-                return
-            self._known = False  # until all of it was read without an error
-            if self._read_more():
-                self._known = True
-                return
-        before = self._sure if self._doubted else self.tail.size
-        self._known = False
-        found = self._load()
-        self._active = found.active
-        if found.tail.size < before:
-            raise LedgerCorruptError(
-                "E_TRUNCATED",
-                found.tail.size,
-                f"{found.tail.size} records, there were {before}",
-            )
-        self.tail, self._covered = found.tail, found.covered
-        self._subtrees = found.subtrees or self._subtrees
-        self._torn = found.torn
-        if not self._doubted:
-            self._sure = self._covered if self.signer else self.tail.size
-        self._look_for_beat(found.newest + found.tail.data)
-        self._known = True
-        if found.torn:
-            self._cut(found.torn)
-
-    def _load(self) -> Found:
-        """Read the end of the ledger, with the key that followed ours if there is one."""
-        try:
-            return load(self.directory, self.genesis, self.signer)
-        except KeyNotInForceError:
-            if self._key_file is not None:
-                from carbon_ops.ledger.keys import candidates
-
-                for signer in candidates(self._key_file):
-                    with contextlib.suppress(KeyNotInForceError):
-                        found = load(self.directory, self.genesis, signer)
-                        self.signer = signer
-                        return found
-            raise
-
-    def _read_more(self) -> bool:
-        """Read what follows our picture of the active file; False if it is not that."""
-        tail = self.tail
-        found = self.directory.look(ACTIVE)
-        if found is None:
-            return False
-        data, self._active = found
-        if not data.startswith(tail.data):
-            return False
-        more = data[len(tail.data) :]
-        if ROTATE in more:
-            return False  # another key may have to sign: read_anchor takes either
-        size = tail.size
-        if self.signer is not None:
-            anchor = read_anchor(self.directory, self.genesis, self.signer)
-            taken = tail.read(more, anchor if anchor.size > size else None)
-            self._covered = size = anchor.size
-        else:
-            taken = tail.read(more, None)
-        if taken < len(more) or tail.size < size:
-            return False  # damaged: the long way says what it is
-        self._look_for_beat(more)
-        return True
+        super().refresh()
+        if self._torn:
+            self._cut(self._torn)
 
     def _cut(self, torn: bytes) -> None:
         """Move bytes that are no records out of the way, and say so in a record."""
@@ -421,33 +311,3 @@ class Writer:
                 f"{cause.strerror}"
             ) from cause
         self.recovered = Recovered(seq, len(torn), name)
-
-    # --- heartbeats ---------------------------------------------------------------
-
-    def heartbeat_due(self) -> bool:
-        """Say whether a heartbeat is due, by the clock on the wall or by our own."""
-        if monotonic_ns() - self._beat_ns >= HEARTBEAT_NS:
-            return True
-        return bool(self._beat_wall) and (
-            self._beat_wall <= rfc3339(wall_ns() - HEARTBEAT_NS)
-        )
-
-    def heartbeat(self) -> Draft:
-        """Return a record that says: this ledger was alive at this time."""
-        self._beat_ns, self._beat_wall = monotonic_ns(), rfc3339(wall_ns())
-        return draft(
-            {
-                "type": "heartbeat",
-                "ts": self._beat_wall,
-                "monotonic_ns": str(self._beat_ns),
-                "boottime_ns": str(boottime_ns()),
-            }
-        )
-
-    def _look_for_beat(self, data: bytes) -> None:
-        """Remember the newest heartbeat in lines that another writer wrote."""
-        at = data.rfind(b'"type":"heartbeat"')
-        before, _, found = data[data.rfind(b"\n", 0, at) + 1 : at].rpartition(b'"ts":"')
-        if at >= 0 and before:
-            self._beat_wall = found[:27].decode("ascii", "replace")
-            self._beat_ns = monotonic_ns()
