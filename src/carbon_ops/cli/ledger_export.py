@@ -25,8 +25,10 @@ def export(ledger: str, output: Path, form: str | None, kind: str | None) -> Non
 
     jsonl is the records as they are; with OUTPUT.checkpoint beside it, it verifies like
     the ledger itself. csv and parquet are tables for reading: one column per member,
-    nested names joined by dots, lists as JSON text. They prove nothing. parquet needs
-    pyarrow or duckdb. tiles is a folder with the checkpoint, the records it covers and
+    nested names joined by dots, lists as JSON text. They prove nothing. In csv, text
+    that a spreadsheet could take for a formula has an apostrophe in front, and so has
+    text that begins with one: take off one to have it back. parquet needs pyarrow or
+    duckdb. tiles is a folder with the checkpoint, the records it covers and
     the hash tree over them, as clients of transparency logs read it (c2sp.org/tlog-tiles).
     Verify first: the others take the lines as they are.
 

@@ -183,7 +183,7 @@ def _take(folder: int, name: str, vkey: str | None) -> Taken | None:
         if _locked(descriptor):
             os.unlink(name, dir_fd=folder)
             return None
-        request = os.read(descriptor, MOST_BYTES + 1)
+        request = os.read(descriptor, MOST_BYTES)
         drafts = _parse(request, vkey)
         if drafts:
             os.unlink(name, dir_fd=folder)
@@ -204,7 +204,7 @@ def _locked(descriptor: int) -> bool:
 def _parse(request: bytes, vkey: str | None) -> list[Draft]:
     """Read a request; an empty list if it is not complete, not for us, or no records."""
     key, *parts = request.split(b"\n")
-    if not request.endswith(b"\n" + _END) or len(request) > MOST_BYTES:
+    if not request.endswith(b"\n" + _END):
         return []
     if key != (vkey or "").encode() or len(parts) % 3 != 2:
         return []

@@ -113,15 +113,18 @@ def columns(ledger: str, kind: str | None) -> dict[str, type]:
 
 
 def to_csv(ledger: str, output: Path, kind: str | None) -> int:
-    """Write a table as CSV (RFC 4180, UTF-8); null is an empty cell."""
+    """Write a table as CSV (RFC 4180, UTF-8); null is an empty cell.
+
+    Text is quoted and :func:`guarded`, numbers are bare.
+    """
     names = list(columns(ledger, kind))
     count = 0
     with _new(output) as file:
         text = _Text(file)
-        table = csv.DictWriter(text, names, lineterminator="\r\n")
-        table.writeheader()
+        table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
+        table.writerow(map(guarded, names))
         for row in rows(ledger, kind):
-            table.writerow({n: _cell(v) for n, v in row.items() if n in names})
+            table.writerow([_cell(row.get(name)) for name in names])
             count += 1
     return count
 
@@ -136,10 +139,28 @@ class _Text:
         return self._file.write(text.encode("utf-8"))
 
 
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠'")
+
+
+def guarded(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula.
+
+    A label may have been chosen by a stranger, and a cell that begins with ``=`` may
+    start a program. Such text gets an apostrophe in front, and so does text that begins
+    with one: whoever takes off one leading apostrophe has every cell as it was.
+
+    Source: OWASP, "CSV Injection", owasp.org/www-community/attacks/CSV_Injection.
+
+    >>> guarded("=1+1"), guarded("'tis"), guarded("1+1")
+    ("'=1+1", "''tis", '1+1')
+    """
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else value
+    return guarded(value) if isinstance(value, str) else value
 
 
 def _fitting(value: Any, kind: type) -> Any:

@@ -222,6 +222,18 @@ def test_what_is_no_record_is_not_taken(
     assert numbers(path) == [0]
 
 
+def test_half_a_request_is_not_taken_wherever_it_ends(path: Path) -> None:
+    with Ledger.open(path, signer=KEY) as ledger, offered(path, 1, 2) as handover:
+        (file,) = (path / WAITING).iterdir()
+        whole = file.read_bytes()
+        for end in range(len(whole)):
+            os.truncate(file, 0)
+            with file.open("ab") as again:  # the same file: its writer has a lock on it
+                again.write(whole[:end])
+            assert take(ledger._writer.directory, KEY.vkey) == []
+        assert handover.take_back()
+
+
 def test_a_writer_whose_helper_died_finds_out_what_it_wrote(path: Path) -> None:
     """It took the records, said where they would be, wrote two of three, and died."""
     drafts = [draft(one(i)) for i in (1, 2, 3)]

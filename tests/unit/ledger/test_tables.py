@@ -48,6 +48,44 @@ def test_types_of_columns_hold_all_their_values(tmp_path: Path) -> None:
     assert found["only"] is type(None)
 
 
+HOSTILE = [
+    '=HYPERLINK("http://host.example")',
+    "+1",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "＋1",
+    "－1",
+    "＠1",
+    "'=1",
+    "a;=1+1",
+    "plain",
+    "",
+]
+
+
+def test_no_cell_opens_as_a_formula_and_all_can_be_read_back(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"type": "a", "label": text, "=name": -1.5, "n": -3} for text in HOSTILE
+    ]
+    source = tmp_path / "l.jsonl"
+    source.write_bytes(b"".join(line + b"\n" for line in chained(records)))
+    tables.to_csv(str(source), tmp_path / "t.csv", None)
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+        head, *body = csv.reader(file)
+    raw = (tmp_path / "t.csv").read_text(encoding="utf-8")
+
+    label, name, n = (head.index(column) for column in ("label", "'=name", "n"))
+    cells = [row[label] for row in body]
+    assert [cell[:1] == "'" for cell in cells] == [True] * 12 + [False] * 3
+    assert [cell[cell[:1] == "'" :] for cell in cells] == HOSTILE
+    assert {(row[name], row[n]) for row in body} == {("-1.5", "-3")}
+    assert '"a;=1+1"' in raw, "a semicolon parts cells in some countries"
+
+
 def test_one_type_can_be_chosen(tmp_path: Path) -> None:
     source = plain(tmp_path / "l.jsonl")
     assert tables.to_csv(source, tmp_path / "t.csv", "a") == 2
