@@ -8,6 +8,7 @@ and no error names more than the host and the path: query and headers may hold s
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -71,8 +72,7 @@ def _no_constant(name: str) -> NoReturn:
 class _TryAgain(Exception):
     def __init__(self, status: int, wait_s: float | None) -> None:
         super().__init__(f"status {status}")
-        self.status = status
-        self.wait_s = wait_s
+        self.status, self.wait_s = status, wait_s
 
 
 class HttpClient:
@@ -141,7 +141,6 @@ class HttpClient:
                 "live providers need httpx and stamina",
                 hint="Install carbon-ops with its extra `live`.",
             ) from error
-        import time
 
         _hush("stamina")
         where = f"{self._host}{path}"
@@ -169,10 +168,7 @@ class HttpClient:
         except _TryAgain as error:
             asked = f", asks for {error.wait_s:g} s of patience" if error.wait_s else ""
             raise ProviderError(f"{where} answers {error.status}{asked}") from None
-        except (
-            httpx.HTTPError,
-            RuntimeError,
-        ) as error:  # RuntimeError: closed meanwhile
+        except (httpx.HTTPError, RuntimeError) as error:  # the latter: closed meanwhile
             if time.monotonic() >= deadline:
                 raise ProviderError(f"{where} takes over {self._total_s:g} s") from None
             # The text of httpx's errors may hold the address with its query.
@@ -187,7 +183,6 @@ class HttpClient:
         where: str,
         deadline: float,
     ) -> Reply:
-        import time
         from contextlib import ExitStack
         from threading import Timer
 
@@ -205,9 +200,8 @@ class HttpClient:
             )
             status = response.status_code
             if status == TOO_MANY_REQUESTS or status >= 500:
-                raise _TryAgain(
-                    status, retry_after(response.headers.get("retry-after"))
-                )
+                wait_s = retry_after(response.headers.get("retry-after"))
+                raise _TryAgain(status, wait_s)
             if response.is_redirect:
                 raise ProviderError(f"{where} redirects elsewhere (status {status})")
             if response.headers.get("content-encoding", "identity") != "identity":
@@ -242,8 +236,6 @@ class HttpClient:
 
     def _keep_gap(self) -> None:
         if self._gap_s:
-            import time
-
             with self._lock:  # the next thread waits for its own turn
                 time.sleep(max(0.0, self._next - time.monotonic()))
                 self._next = time.monotonic() + self._gap_s
@@ -269,9 +261,8 @@ def retry_after(value: str | None) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text)
     from email.utils import parsedate_to_datetime
-    from time import time
 
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None

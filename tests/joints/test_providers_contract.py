@@ -199,7 +199,7 @@ def test_a_long_span_is_asked_in_pieces_the_service_allows(joint: Joint) -> None
 def test_every_factor_carries_its_labels(joint: Joint) -> None:
     series = joint.series(DST_DAY_S, DST_DAY_S + HOUR_S)
 
-    labels = joint.provider.labels[joint.case.signal]
+    labels = joint.provider.labels
     for interval in series.intervals:
         factor = interval.intensity
         assert factor is not None

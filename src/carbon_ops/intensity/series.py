@@ -8,6 +8,7 @@ factor and with the reason. Arithmetic only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from math import isfinite, isnan, nan
 from typing import NamedTuple
@@ -50,11 +51,9 @@ def grams(value: object, *, factor: float = 1.0) -> float | None:
         return None
     number = nan
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
+        with suppress(ValueError, OverflowError):
             if set(str(value)) <= _DECIMAL:  # float() takes "1_000" and other scripts
                 number = float(value) * factor + 0.0  # -0.0 is 0.0
-        except (ValueError, OverflowError):
-            number = nan
     if isnan(number):
         raise ProviderError(f"{str(value)[:80]!r} is not an intensity")
     if not isfinite(number) or not 0 <= number <= MOST_G_PER_KWH:
@@ -97,19 +96,14 @@ def cover(
     value before none, the later one in the list before the earlier. A point ends where
     the next begins at the latest. An empty span gives one empty interval.
     """
-    best: dict[int, Point] = {}
-    for point in points:
-        other = best.get(point.start_ns)
-        if other is None or _rank(point) >= _rank(other):
-            best[point.start_ns] = point
-    ordered = [best[start] for start in sorted(best)]
+    # Sorting keeps the order of equals, so of those the last one in the list stays.
+    ranked = sorted(points, key=lambda p: (p.start_ns, *_rank(p)))
+    ordered = list({point.start_ns: point for point in ranked}.values())
     result: list[Interval] = []
     at, last = start_ns, max(end_ns, start_ns + 1)  # an empty span asks for an instant
-    for i, point in enumerate(ordered):
-        end = point.end_ns
-        if i + 1 < len(ordered):
-            end = min(end, ordered[i + 1].start_ns)
-        low, high = max(point.start_ns, at), min(end, last)
+    nexts = [*(point.start_ns for point in ordered), last][1:]
+    for point, end in zip(ordered, nexts, strict=True):
+        low, high = max(point.start_ns, at), min(point.end_ns, end, last)
         if low >= high:
             continue
         if low > at:

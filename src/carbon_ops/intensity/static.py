@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import cast, get_args
 
 from carbon_ops.data.tables import Table, load
 from carbon_ops.errors import InvalidInputError
@@ -72,11 +72,9 @@ class StaticProvider:
                 f"span ends {start_ns - end_ns} ns before it starts"
             )
         key = (region, signal, end_ns - start_ns < DAY_NS)
-        if key in self._factors:
-            factor = self._factors[key]
-        else:
-            factor = factor_of(resolve(region), signal, short=key[2])
-            self._factors[key] = factor  # as many as regions were named
+        if key not in self._factors:  # it keeps as many as regions were named
+            self._factors[key] = factor_of(resolve(region), signal, short=key[2])
+        factor = self._factors[key]
         reason = None if factor is not None else f"no_{signal}_factor"
         return Series(signal, (Interval(start_ns, end_ns, factor, reason),))
 
@@ -88,7 +86,7 @@ def factor_of(
 
     ``short`` widens the uncertainty for a span of less than 24 h.
     """
-    if signal not in ("marginal", "average"):
+    if signal not in get_args(Signal):
         raise InvalidInputError(
             f"unknown signal {signal!r}", hint="Signals are marginal and average."
         )
@@ -144,16 +142,10 @@ def _own_plant(region: Region) -> Intensity:
     table = load("fuels")
     low, median, high, _ = table.rows[region.code[len(FUEL) :]]
     sigma = math.log(float(high) / float(low)) / 4  # the range taken as +- 2 sd
-    made = _intensity(
-        table,
-        table.sha256,
-        "average",
-        region.code,
-        table.meta["year"],
-        float(median) * math.exp(sigma**2 / 2),
-        math.sqrt(math.expm1(sigma**2)),
-        "range of the literature taken as four standard deviations of ln",
-    )
+    grams, cv = float(median) * math.exp(sigma**2 / 2), math.sqrt(math.expm1(sigma**2))
+    source = "range of the literature taken as four standard deviations of ln"
+    year, sha256 = table.meta["year"], table.sha256
+    made = _intensity(table, sha256, "average", region.code, year, grams, cv, source)
     return made._replace(flags=("own_plant",))
 
 

@@ -26,7 +26,9 @@ class Chain:
 
     def kind(self, signal: Signal) -> Kind | None:
         """Return what the first provider's factors count, where it says so."""
-        return _declared(self._providers[0], signal)
+        declare = getattr(self._providers[0], "kind", None)
+        found = declare(signal) if callable(declare) else None
+        return found if isinstance(found, Kind) else None
 
     def close(self) -> None:
         for provider in self._providers:
@@ -67,10 +69,3 @@ class Chain:
         if not answered and failure is not None:
             raise failure
         return result._replace(raw_sha256=series.joined(hashes))
-
-
-def _declared(provider: IntensityProvider, signal: Signal) -> Kind | None:
-    """Return the kind a provider declares, None where it declares none."""
-    declare = getattr(provider, "kind", None)
-    found = declare(signal) if callable(declare) else None
-    return found if isinstance(found, Kind) else None

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from carbon_ops.errors import ProviderError
 from carbon_ops.http import Secret
 from carbon_ops.intensity import series
-from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.cache import Cache
 from carbon_ops.intensity.providers import credentials, live
 from carbon_ops.intensity.providers.live import HOUR_NS, Answer, Labels, Question
@@ -38,9 +37,7 @@ class ElectricityMaps(live.LiveProvider):
 
     name = "electricitymaps"
     base_url = "https://api.electricitymaps.com"
-    labels: ClassVar[Mapping[Signal, Labels]] = {
-        "average": Labels("lifecycle", "consumption", "CO2e")
-    }
+    labels = Labels("average", "lifecycle", "consumption", "CO2e")
     licence = "Electricity Maps' terms; free plan: non-commercial"
     version = "v4"
     publish_s = 900.0
@@ -105,15 +102,10 @@ class ElectricityMaps(live.LiveProvider):
             if row.get("emissionFactorType", "lifecycle") != "lifecycle":
                 raise ProviderError(f"{where} did not answer with life-cycle factors")
             start = series.instant(row.get("datetime"))
+            value = series.grams(row.get("carbonIntensity"))
+            estimated = bool(row.get("isEstimated", False))
             points.append(
-                Point(
-                    start,
-                    start + HOUR_NS,
-                    series.grams(row.get("carbonIntensity")),
-                    forecast,
-                    bool(row.get("isEstimated", False)),
-                    issued,
-                )
+                Point(start, start + HOUR_NS, value, forecast, estimated, issued)
             )
         return Answer(points)
 

@@ -9,13 +9,12 @@ Source: api.energy-charts.info. CC BY 4.0; two requests per second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from carbon_ops.errors import ProviderError
 from carbon_ops.intensity import series
-from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.providers import live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.series import NS, Point
@@ -30,9 +29,7 @@ class EnergyCharts(live.LiveProvider):
 
     name = "energy-charts"
     base_url = "https://api.energy-charts.info"
-    labels: ClassVar[Mapping[Signal, Labels]] = {
-        "average": Labels("lifecycle", "production", "CO2e")
-    }
+    labels = Labels("average", "lifecycle", "production", "CO2e")
     licence = "CC-BY-4.0 (Fraunhofer ISE, Energy-Charts)"
     version = "v1"
     publish_s = 900.0
@@ -65,10 +62,8 @@ class EnergyCharts(live.LiveProvider):
         points = []
         for at, seen, foretold in zip(times, measured, forecast, strict=True):
             value = foretold if seen is None else seen
-            start = at * NS
-            points.append(
-                Point(start, start + step * NS, series.grams(value), seen is None)
-            )
+            start, end = at * NS, (at + step) * NS
+            points.append(Point(start, end, series.grams(value), seen is None))
         flags = ("basis_not_stated",) + ("deprecated",) * bool(body.get("deprecated"))
         return Answer(points, "", flags)
 

@@ -46,8 +46,9 @@ REFUSED = (401, 403)
 
 
 class Labels(NamedTuple):
-    """What a provider's factors of one signal count."""
+    """What a provider's factors count."""
 
+    signal: Signal
     factor_basis: FactorBasis
     accounting: Accounting
     gas: Gas
@@ -80,7 +81,7 @@ class LiveProvider(ABC):
 
     name: str
     base_url: ClassVar[str]
-    labels: ClassVar[Mapping[Signal, Labels]]
+    labels: ClassVar[Labels]
     licence: ClassVar[str]
     version: ClassVar[str]
     publish_s: ClassVar[float]  # how often the provider publishes
@@ -126,8 +127,8 @@ class LiveProvider(ABC):
 
     def kind(self, signal: Signal) -> Kind | None:
         """Return what this provider's factors count, None where it has none."""
-        labels = self.labels.get(signal)
-        return labels and Kind(signal, labels.factor_basis, labels.gas)
+        own, basis, _, gas = self.labels
+        return Kind(own, basis, gas) if signal == own else None
 
     def series(
         self, region: str | None, signal: Signal, start_ns: int, end_ns: int
@@ -152,7 +153,7 @@ class LiveProvider(ABC):
                 f"{self.name} needs a region", hint="Name one; nothing is guessed."
             )
         zone = self.zone_of(region)
-        if signal not in self.labels:
+        if signal != self.labels.signal:
             return series.gap(signal, start_ns, end_ns, f"no_{signal}_signal")
         answers, hashes = [], []
         for question in self.questions(zone, start_ns, end_ns, clock.wall_ns()):
@@ -160,7 +161,7 @@ class LiveProvider(ABC):
             answers.append(answer)
             hashes.append(sha256)
         points = [point for answer in answers for point in answer.points]
-        template = self._template(signal, zone, answers, points)
+        template = self._template(zone, answers, points)
 
         def make(point: Point, grams: float) -> Intensity:
             return series.labelled(template, point, grams, _residual_cv(point))
@@ -169,11 +170,11 @@ class LiveProvider(ABC):
         return Series(signal, found, series.joined(hashes))
 
     def _template(
-        self, signal: Signal, zone: str, answers: list[Answer], points: list[Point]
+        self, zone: str, answers: list[Answer], points: list[Point]
     ) -> Intensity:
         """Return what the factors of one series share, their systematic error too."""
         cv, source = MARGINAL_CV, MARGINAL_SOURCE
-        if signal == "average":
+        if self.labels.signal == "average":
             values = [p.g_per_kwh for p in points if p.g_per_kwh is not None]
             cv, source = average_cv_of(values), AVERAGE_SOURCE
         versions = sorted({answer.version for answer in answers if answer.version})
@@ -181,8 +182,7 @@ class LiveProvider(ABC):
             g_per_kwh=0.0,
             cv=cv,
             residual_cv=0.0,
-            signal=signal,
-            **self.labels[signal]._asdict(),
+            **self.labels._asdict(),
             zone=zone,
             provider=self.name,
             version=" ".join([self.version, *versions]),

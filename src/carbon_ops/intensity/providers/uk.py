@@ -9,12 +9,11 @@ Source: carbon-intensity.github.io/api-definitions. CC BY 4.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 from carbon_ops.errors import ProviderError, UnknownRegionError
 from carbon_ops.intensity import series
-from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.providers import live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.region import resolve
@@ -32,9 +31,7 @@ class UkCarbonIntensity(live.LiveProvider):
 
     name = "uk-carbon-intensity"
     base_url = "https://api.carbonintensity.org.uk"
-    labels: ClassVar[Mapping[Signal, Labels]] = {
-        "average": Labels("direct", "consumption", "CO2")
-    }
+    labels = Labels("average", "direct", "consumption", "CO2")
     licence = "CC-BY-4.0 (National Energy System Operator)"
     version = "v2"
     publish_s = 900.0

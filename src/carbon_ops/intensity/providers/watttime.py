@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any
 
 from carbon_ops.errors import ProviderError, UnknownRegionError
 from carbon_ops.http import Reply, Secret
 from carbon_ops.intensity import series
-from carbon_ops.intensity.base import Signal
 from carbon_ops.intensity.cache import Cache
 from carbon_ops.intensity.providers import credentials, live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
@@ -45,9 +44,7 @@ class WattTime(live.LiveProvider):
 
     name = "watttime"
     base_url = "https://api.watttime.org"
-    labels: ClassVar[Mapping[Signal, Labels]] = {
-        "marginal": Labels("direct", "consumption", "CO2")
-    }
+    labels = Labels("marginal", "direct", "consumption", "CO2")
     licence = "WattTime's terms, proprietary"
     version = "v3"
     publish_s = 300.0
@@ -114,16 +111,10 @@ class WattTime(live.LiveProvider):
         points = []
         for row in live.rows(document, "data", where):
             start = series.instant(row.get("point_time"))
-            points.append(
-                Point(
-                    start,
-                    start + int(period) * NS,
-                    series.grams(row.get("value"), factor=LB_PER_MWH),
-                    forecast,
-                    bool(row.get("imputed_data_used", False)),
-                    issued_ns,
-                )
-            )
+            value = series.grams(row.get("value"), factor=LB_PER_MWH)
+            imputed = bool(row.get("imputed_data_used", False))
+            end = start + int(period) * NS
+            points.append(Point(start, end, value, forecast, imputed, issued_ns))
         model = meta.get("model")
         made = str(model.get("date", ""))[:20] if isinstance(model, dict) else ""
         flags = ("provider_warning",) if meta.get("warnings") else ()
