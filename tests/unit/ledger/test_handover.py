@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -95,7 +96,9 @@ def test_what_was_taken_back_is_not_written(path: Path) -> None:
 
 def test_a_writer_that_is_interrupted_leaves_nothing_behind(path: Path) -> None:
     with offered(path, 1):
-        assert len(os.listdir(path / WAITING)) == 1
+        (file,) = (path / WAITING).iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE((path / WAITING).stat().st_mode) == 0o700
     assert not os.listdir(path / WAITING)
 
 

@@ -524,6 +524,54 @@ def test_the_frontier_moves_whole_groups_of_segments_to_files_of_their_own(
         assert ledger.size == 16_501
 
 
+def test_the_frontier_follows_what_another_writer_sealed(tmp_path: Path) -> None:
+    from carbon_ops.ledger import subtrees
+    from carbon_ops.ledger.files import Directory
+
+    path = tmp_path / "l"
+    with (
+        Ledger.init(path, signer=KEY, segment_records=64) as one,
+        Ledger.open(path, signer=KEY) as other,
+    ):
+        one.append_many(record(i) for i in range(200))
+        other.append_many(record(i) for i in range(200))
+    directory = Directory(str(path))
+    stored = subtrees.parse(directory.read("frontier"), 64)
+    assert stored is not None
+    assert stored.dump() == subtrees.computed(directory, 64, 384).dump()
+    directory.close()
+
+
+def test_a_record_is_found_wherever_it_lies(tmp_path: Path, key: Signer | None) -> None:
+    with Ledger.init(tmp_path / "l", signer=key, segment_records=64) as ledger:
+        receipts = ledger.append_many(record(i) for i in range(200))
+        for receipt in (
+            *receipts[:3],
+            *receipts[60:70],
+            *receipts[126:130],
+            receipts[-1],
+        ):
+            assert ledger.holds(receipt)
+            assert not ledger.holds(receipt._replace(seq=receipt.seq + 1))
+        assert not ledger.holds(receipts[-1]._replace(seq=256))
+
+
+@pytest.mark.parametrize("unit", [int, float])
+def test_a_lifetime_of_microjoules_is_never_rounded_silently(
+    tmp_path: Path, unit: type[int] | type[float]
+) -> None:
+    """2**53 µJ are 2,502 kWh: 104 days at 1 kW."""
+    total_uj = 105 * 86_400 * 1_000 * 10**6
+    path = tmp_path / "l"
+    with Ledger.init(path, signer=KEY) as ledger:
+        with pytest.raises(InvalidInputError, match=r"2\*\*53"):
+            ledger.append({"type": "total", "energy_uj": unit(total_uj)})
+        assert ledger.append({"type": "total", "energy_uj": str(total_uj)}).seq == 1
+        assert ledger.append({"type": "total", "energy_mj": total_uj // 1_000}).seq == 2
+    assert verdict(path) == "OK 3"
+    assert json.loads(lines_of(path)[1])["energy_uj"] == str(total_uj)
+
+
 def test_a_folder_of_somebody_elses_is_told_as_such() -> None:
     place = Path(tempfile.mkdtemp(dir="/tmp"))  # whose parents everybody may pass
     place.chmod(0o755)

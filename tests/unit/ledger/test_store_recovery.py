@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,24 @@ def test_a_damaged_end_moves_to_quarantine_and_a_record_says_so(
     assert told["torn_sha256"] == hashlib.sha256(bad).hexdigest()
     report = verify_ledger(path, vkeys=[KEY.vkey] if key is not None else [])
     assert (report.verdict, report.size) == ("OK", 72)
+
+
+def test_a_damaged_end_that_cannot_be_moved_stays_and_says_so(tmp_path: Path) -> None:
+    path = made(tmp_path / "l")
+    with (path / "active.jsonl").open("ab") as file:
+        file.write(b"[" * 100_000)
+    before = (path / "active.jsonl").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(
+            LedgerError, match=r"cannot move damaged bytes out.*too large"
+        ):
+            Ledger.open(path, signer=KEY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (path / "active.jsonl").read_bytes() == before
+    assert not [*path.glob("quarantine*")]
 
 
 def test_a_running_writer_clears_a_forged_line_away_too(tmp_path: Path) -> None:

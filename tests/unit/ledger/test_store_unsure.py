@@ -201,6 +201,22 @@ def test_a_seal_that_was_not_confirmed_takes_no_record_along(
     assert verdict(path, key) == "OK 65"
 
 
+def test_after_a_seal_that_was_not_confirmed_nothing_takes_the_old_name(
+    tmp_path: Path, key: Signer | None, broken: Break
+) -> None:
+    """On the disk the segment may still be called as the next file would be."""
+    path = tmp_path / "l"
+    with Ledger.init(path, signer=key, segment_records=64) as ledger:
+        ledger.append_many(record(i) for i in range(62))
+        broken(after=2 if key else 1, times=2)
+        assert ledger.append(record(62)).seq == 63
+        with pytest.raises(LedgerWriteError, match="nothing was written"):
+            ledger.append(record(63))
+        assert not (path / "active.jsonl").exists()
+        assert ledger.append(record(63)).seq == 64
+    assert verdict(path, key) == "OK 65"
+
+
 def test_records_of_a_dead_writer_are_written_anew_before_they_are_signed(
     tmp_path: Path,
 ) -> None:
