@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from carbon_ops.cli.output import visible
 from carbon_ops.meter.attribution import divide
 
 KEPT = 12  # intervals in a spark line
@@ -76,44 +77,40 @@ class Ranking:
             host_uj: Energy of the host's packages in the interval [µJ].
             busy_ns: Busy CPU time of the host in the interval [ns].
             duration_ns: Length of the interval [ns], above 0.
-            rows: How many to show.
-            mode: As in a metric.
-            source: As in a metric.
-            reason: As in a metric.
-            processes: How many processes there are.
+            rows: How many to show, of ``processes``.
+            mode, source, reason: As in a metric.
         """
+        uj_per_w = duration_ns / 1e3
         shares = divide(host_uj or 0, used, busy_ns)
         for key, uj in shares.items():
             self._total[key] = self._total.get(key, 0) + uj
         for key in self._recent.keys() | shares.keys():
             recent = self._recent.setdefault(key, deque(maxlen=KEPT))
-            recent.append(shares.get(key, 0) / duration_ns * 1e3)
-        gone = [key for key, past in self._recent.items() if not any(past)]
-        for key in gone:
-            del self._recent[key]
+            recent.append(shares.get(key, 0) / uj_per_w)
+        self._recent = {key: past for key, past in self._recent.items() if any(past)}
         order = sorted(used, key=lambda key: (-used[key], key))[:rows]
         shown = sum(shares[key] for key in order)
-        watts = None if host_uj is None else host_uj / duration_ns * 1e3
+        watts = None if host_uj is None else host_uj / uj_per_w
         return Table(
             rows=tuple(
                 Row(
                     key,
                     names[key],
-                    shares[key] / duration_ns * 1e3,
+                    shares[key] / uj_per_w,
                     self._total[key] / 1e6,
                     shares[key] / host_uj if host_uj else 0.0,
-                    self._grams(shares[key] / duration_ns * 1e3),
+                    self._grams(shares[key] / uj_per_w),
                     tuple(self._recent.get(key, ())),
                 )
                 for key in order
             ),
             host_w=watts,
-            rest_w=None if host_uj is None else (host_uj - shown) / duration_ns * 1e3,
+            rest_w=None if host_uj is None else (host_uj - shown) / uj_per_w,
             rows_uj=shown,
             rest_uj=0 if host_uj is None else host_uj - shown,
             host_uj=host_uj,
             seconds=duration_ns / 1e9,
-            grams_per_h=None if watts is None else self._grams(watts),
+            grams_per_h=self._grams(watts),
             mode=mode,
             source=source,
             reason=reason,
@@ -125,8 +122,10 @@ class Ranking:
         for key in keys:
             self._total.pop(key, None)
 
-    def _grams(self, watts: float) -> float | None:
-        return None if self._g_per_kwh is None else watts * self._g_per_kwh / 1_000
+    def _grams(self, watts: float | None) -> float | None:
+        if watts is None or self._g_per_kwh is None:
+            return None
+        return watts * self._g_per_kwh / 1_000
 
 
 def spark(values: Sequence[float], *, plain: bool = False) -> str:
@@ -151,7 +150,7 @@ def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[s
         bars = spark(row.recent, plain=plain)
         lines.append(
             f"{row.watts:8.2f} {row.joules:10.1f} {100 * row.share:5.1f}% {grams:>8}  "
-            f"{bars:>{KEPT}}  {_clean(row.name)}"
+            f"{bars:>{KEPT}}  {visible(row.name)}"
         )
     if table.host_w is None or table.rest_w is None:
         lines.append(f"host energy unknown ({table.reason})")
@@ -162,11 +161,6 @@ def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[s
             "others, ended and nobody's"
         )
     return [line[:width] for line in lines]
-
-
-def _clean(name: str) -> str:
-    """A process may choose any name: let none of it be a command to the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def as_json(table: Table, by: str, when: str) -> dict[str, Any]:

@@ -32,21 +32,13 @@ class Middle(NamedTuple):
 
 
 COLUMNS = (
-    "operation",
-    "run",
-    "exit_status",
-    "duration_s",
-    "cpu_s",
-    "energy_j",
-    "energy_u_j",
-    "attribution_mode",
-    "reason",
-    "source",
-    "carbon_g",
-    "carbon_ci_low_g",
-    "carbon_ci_high_g",
+    "operation", "run", "exit_status", "duration_s",
+    "cpu_s", "energy_j",
+    "energy_u_j", "attribution_mode", "reason",
+    "source", "carbon_g",
+    "carbon_ci_low_g", "carbon_ci_high_g",
     "average_carbon_g",
-)
+)  # fmt: skip
 
 
 def middle(values: Sequence[float]) -> Middle | None:
@@ -67,13 +59,8 @@ def middle(values: Sequence[float]) -> Middle | None:
     rank = 0
     while 2 * (rank + 1) < n and _coverage(n, rank + 1) >= 0.95:
         rank += 1
-    return Middle(
-        percentile(ordered, 0.5),
-        ordered[rank],
-        ordered[n - 1 - rank],
-        _coverage(n, rank),
-        n,
-    )
+    low, high = ordered[rank], ordered[n - 1 - rank]
+    return Middle(percentile(ordered, 0.5), low, high, _coverage(n, rank), n)
 
 
 def _coverage(n: int, rank: int) -> float:
@@ -97,14 +84,15 @@ def as_text(runs: Sequence[Run], warmup: int) -> str:
     """Return the medians as lines of text."""
     lines = [f"carbon-ops: {len(runs)} runs measured, {warmup} before them not"]
     for name, found in middles(runs).items():
-        if found is None:
-            lines.append(f"  {name:<11} unknown")
-            continue
-        lines.append(
-            f"  {name:<11} median {number(found.median)}, "
-            f"{100 * found.coverage:.1f} % interval {number(found.low)} to "
-            f"{number(found.high)} ({found.runs} runs)"
+        said = (
+            "unknown"
+            if found is None
+            else (
+                f"median {number(found.median)}, {100 * found.coverage:.1f} % interval "
+                f"{number(found.low)} to {number(found.high)} ({found.runs} runs)"
+            )
         )
+        lines.append(f"  {name:<11} {said}")
     lines.append("  note        the interval is between runs; each run's own is wider")
     return "\n".join(lines)
 
@@ -119,12 +107,8 @@ def as_json(runs: Sequence[Run], warmup: int) -> dict[str, Any]:
             for name, found in middles(runs).items()
         },
         "runs": [
-            {
-                "exit_status": run.status,
-                "metric": run.metric,
-                "estimate": run.estimate,
-            }
-            for run in runs
+            {"exit_status": status, "metric": metric, "estimate": estimate}
+            for metric, estimate, status in runs
         ],
     }
 
@@ -135,24 +119,13 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for place, (metric, estimate, status) in enumerate(runs, start=1):
-        energy = metric["energy"]
-        found = estimate or {}
-        writer.writerow(
-            [
-                metric["operation"],
-                place,
-                status,
-                metric["duration_s"],
-                metric["cpu"]["process_s"],
-                energy["energy_j_total"],
-                energy["uncertainty_j"],
-                energy["attribution_mode"],
-                energy["reason"],
-                energy["components"]["cpu"]["source"],
-                found.get("carbon_gco2e"),
-                found.get("ci_low_gco2e"),
-                found.get("ci_high_gco2e"),
-                found.get("average", {}).get("g"),
-            ]
-        )
+        energy, found = metric["energy"], estimate or {}
+        writer.writerow([
+            metric["operation"], place, status, metric["duration_s"],
+            metric["cpu"]["process_s"], energy["energy_j_total"],
+            energy["uncertainty_j"], energy["attribution_mode"], energy["reason"],
+            energy["components"]["cpu"]["source"], found.get("carbon_gco2e"),
+            found.get("ci_low_gco2e"), found.get("ci_high_gco2e"),
+            found.get("average", {}).get("g"),
+        ])  # fmt: skip
     return out.getvalue().rstrip("\n")

@@ -23,7 +23,7 @@ Sources
 
 from __future__ import annotations
 
-from math import erfc, exp, fsum, inf, log, log1p, sqrt
+from math import erfc, exp, fsum, inf, log, log1p, pi, prod, sqrt
 from typing import NamedTuple
 
 from carbon_ops.estimate.inputs import (
@@ -83,6 +83,12 @@ def _growth(factors: list[Lognormal]) -> float:
     return c2
 
 
+def _constant(model: Model) -> float:
+    """Return what the factors without spread multiply the others by."""
+    fixed = (i.distribution for i in model.factors if not is_random(i.distribution))
+    return prod((shape(value).mean for value in fixed), start=model.scale)
+
+
 def analytical(model: Model, coverage: float) -> Result | None:
     """Return the result by the first rule that holds; None where none does.
 
@@ -96,10 +102,7 @@ def analytical(model: Model, coverage: float) -> Result | None:
     if simple and spread:
         wide = [d for i in spread if type(d := i.distribution) is Lognormal]
         if len(wide) == len(spread):
-            constant = model.scale
-            for i in model.factors:
-                if not is_random(i.distribution):
-                    constant *= shape(i.distribution).mean
+            constant = _constant(model)
             if constant > 0.0:
                 return lognormal_product(constant, wide, -inverse(p))
     if model.copula and len(spread) > 1:
@@ -172,27 +175,19 @@ def _mixture(model: Model, whole: Cumulants, p: float) -> Result | None:
     ``P(C <= c) = E[Phi((ln c - ln X - mu) / s)]`` with X the product of the others,
     smooth where the lognormal part is at least as wide as each of the others.
     """
-    lognormal: list[Lognormal] = []
-    others: list[Input] = []
-    constant = model.scale
-    for i in model.factors:
-        if not is_random(i.distribution):
-            constant *= shape(i.distribution).mean
-        elif isinstance(i.distribution, Lognormal):
-            lognormal.append(i.distribution)
-        else:
-            others.append(i)
-    c2 = _growth(lognormal)
+    spread = [i.distribution for i in model.factors if is_random(i.distribution)]
+    lognormal = [value for value in spread if isinstance(value, Lognormal)]
+    others = [value for value in spread if not isinstance(value, Lognormal)]
+    constant, c2 = _constant(model), _growth(lognormal)
     if len(others) not in (1, 2) or constant <= 0.0:
         return None
-    if any(shape(i.distribution).c2 > c2 for i in others):
+    if any(shape(value).c2 > c2 for value in others):
         return None
     mu, s2 = logarithmic(lognormal)
     s = sqrt(s2)
     grid = [(mu + log(constant), 1.0)]
-    for i in others:
-        count = 12 if isinstance(i.distribution, Uniform) else 48
-        points = nodes(i.distribution, count)
+    for value in others:
+        points = nodes(value, 12 if isinstance(value, Uniform) else 48)
         grid = [(x + y, w * v) for x, w in grid for y, v in points if w * v > 1e-14]
     middle = fsum(x * w for x, w in grid)
     width = sqrt(s2 + fsum(w * (x - middle) ** 2 for x, w in grid))
@@ -204,7 +199,7 @@ def _mixture(model: Model, whole: Cumulants, p: float) -> Result | None:
 
 def _solve(grid: list[tuple[float, float]], s: float, p: float, y: float) -> float:
     """Return y where the mixture of normals (centres, weights; width s) has counted p."""
-    a, b = sqrt(0.5) / s, 1.0 / (s * sqrt(2.0 * 3.141592653589793))
+    a, b = sqrt(0.5) / s, 1.0 / (s * sqrt(2.0 * pi))
     for _ in range(60):
         mass = slope = 0.0
         for x, w in grid:

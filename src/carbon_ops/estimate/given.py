@@ -5,7 +5,7 @@ Pure. Everything refused here is refused by name and value.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 from carbon_ops.data.facility import (
@@ -57,20 +57,24 @@ def energy(
             )
         given = checked(energy_wh, "energy_wh")
         return shape(given).mean, (Input("energy", given, "given"),)
-    mean = number(energy_wh, "energy_wh")
-    if energy_u_wh is None:
+    u = None if energy_u_wh is None else number(energy_u_wh, "energy_u_wh")
+    return _reading(number(energy_wh, "energy_wh"), u, "given")
+
+
+def _reading(
+    mean: float, u: float | None, source: str
+) -> tuple[float, tuple[Input, ...]]:
+    """Return a reading [Wh] and the input that it is."""
+    if u is None:
         value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
         return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
-    parts = (Input("energy", _spread_out(mean, energy_u_wh), "given"),)
+    spread_out: Distribution = Exact(mean)
+    if u > 0.0:
+        # One of (nearly) 0 with an uncertainty is what is left of a normal above 0.
+        small = mean * MOST_CV <= u
+        spread_out = TruncatedNormal(mean, u) if small else Lognormal(mean, u / mean)
+    parts = (Input("energy", spread_out, source),)
     return total(parts), parts
-
-
-def _spread_out(mean: float, given_u: object) -> Distribution:
-    u = number(given_u, "energy_u_wh")
-    if u == 0.0:
-        return Exact(mean)
-    # A reading of (nearly) 0 with an uncertainty is what is left of a normal above 0.
-    return Lognormal(mean, u / mean) if mean * MOST_CV > u else TruncatedNormal(mean, u)
 
 
 def measured(
@@ -83,13 +87,10 @@ def measured(
     if joules is None:
         return None, ()
     mean = number(joules, "energy_j_total") / J_PER_WH
-    if u_j is None:
-        value = Lognormal(mean, DEFAULT_ENERGY_CV) if mean else Exact(0.0)
-        return mean, (Input("energy", value, DEFAULT_ENERGY_SOURCE, True),)
-    u = number(u_j, "uncertainty_j") / J_PER_WH
-    whole = (Input("energy", _spread_out(mean, u), source),)
+    u = None if u_j is None else number(u_j, "uncertainty_j") / J_PER_WH
+    whole = _reading(mean, u, source)
     if not (isinstance(bounds, (list, tuple)) and len(bounds) == 2 and mean and u):
-        return total(whole), whole
+        return whole
     low, high = (number(b, "bounds_j") / J_PER_WH for b in bounds)
     if high < low:
         raise InvalidInputError(f"bounds_j are reversed: {bounds!r:.80}")
@@ -97,7 +98,7 @@ def measured(
     half = round(0.5 * (high - low) / mean * 2.0**40) / 2.0**40
     rectangular, rest = half * half / 3.0, (u / mean) ** 2 - half * half / 3.0
     if rest <= 0.0 or half >= 1.0 or rectangular < SMALL_PART * (rest + rectangular):
-        return total(whole), whole
+        return whole
     return mean, (
         # (1 + rest') (1 + rectangular) = 1 + cv^2: the product has the metric's own u
         Input("energy", Lognormal(mean, sqrt(rest / (1.0 + rectangular))), source),
@@ -109,20 +110,13 @@ def measured(
 
 def total(parts: tuple[Input, ...]) -> float:
     """Return the mean energy [Wh] of the inputs that make it."""
-    mean = 1.0
-    for i in parts:
-        mean *= shape(i.distribution).mean
-    return mean
+    return prod(shape(i.distribution).mean for i in parts)
 
 
 def spread(parts: tuple[Input, ...]) -> float:
     """Return the standard uncertainty of the energy [Wh]."""
-    mean, growth = 1.0, 1.0
-    for i in parts:
-        of = shape(i.distribution)
-        mean *= of.mean
-        growth *= 1.0 + of.c2
-    return mean * sqrt(growth - 1.0) if growth > 1.0 else 0.0
+    growth = prod(1.0 + shape(i.distribution).c2 for i in parts)
+    return total(parts) * sqrt(growth - 1.0) if growth > 1.0 else 0.0
 
 
 def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:

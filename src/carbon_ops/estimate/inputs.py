@@ -107,12 +107,9 @@ def parse(item: dict[str, Any]) -> Input:
             key: inf if value is None else float(value)
             for key, value in item["parameters"].items()
         }
-        return Input(
-            str(item["name"]),
-            checked(kind(**parameters), str(item["name"])),
-            str(item["source"]),
-            bool(item["default"]),
-        )
+        name, source = str(item["name"]), str(item["source"])
+        given = checked(kind(**parameters), name)
+        return Input(name, given, source, bool(item["default"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInputError(f"not an input of an estimate: {item!r}") from error
 
@@ -193,12 +190,8 @@ def shape(value: Distribution) -> Shape:
         v = value.cv * value.cv
         w = 1.0 + v
         # skewness (w+2) sqrt(v), kurtosis w^4+2w^3+3w^2-3
-        return Shape(
-            value.mean,
-            v,
-            v * v * (w + 2.0),
-            v * v * (((w + 2.0) * w + 3.0) * w * w - 3.0),
-        )
+        kurtosis = ((w + 2.0) * w + 3.0) * w * w - 3.0
+        return Shape(value.mean, v, v * v * (w + 2.0), v * v * kurtosis)
     if isinstance(value, Exact) or not is_random(value):
         return Shape(_point(value), 0.0, 0.0, 0.0)
     if isinstance(value, Uniform):

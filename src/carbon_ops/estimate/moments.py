@@ -11,7 +11,8 @@ Sources
 
 from __future__ import annotations
 
-from math import fsum, sqrt
+from collections.abc import Iterable
+from math import fsum, prod, sqrt
 from typing import NamedTuple
 
 from carbon_ops.estimate.inputs import Input, Shape, shape, support
@@ -108,21 +109,20 @@ def _add(parts: list[Cumulants]) -> Cumulants:
     return Cumulants(*(fsum(column) for column in zip(*parts, strict=True)))
 
 
+def _shapes(inputs: Iterable[Input]) -> list[Shape]:
+    return [shape(i.distribution) for i in inputs]
+
+
 def total(model: Model) -> Cumulants:
     """Return exact mean and cumulants of the result; a copula has no closed form."""
-    shapes = [shape(i.distribution) for i in model.factors]
+    shapes = _shapes(model.factors)
     if model.terms:
-        parts = [
-            _cumulants(product([shape(i.distribution) for i in t.factors]), t.weight)
-            for t in model.terms
-        ]
+        parts = [_cumulants(product(_shapes(t.factors)), t.weight) for t in model.terms]
         added = _add(parts)
         if model.rho:
-            spreads = [sqrt(part.k2) for part in parts]
-            steps = [1.0] * len(spreads)
-            added = Cumulants(
-                added.mean, correlated(spreads, steps, model.rho), 0.0, 0.0
-            )
+            spreads = [part.sd for part in parts]
+            variance = correlated(spreads, [1.0] * len(spreads), model.rho)
+            added = Cumulants(added.mean, variance, 0.0, 0.0)
         shapes.append(_shape_of(added))
     result = _cumulants(product(shapes), model.scale)
     if model.offset is not None:
@@ -152,7 +152,7 @@ def shares(model: Model) -> dict[str, float]:
     First-order Sobol indices. A correlated sum counts as one input, ``terms``.
     """
     if not model.terms and model.offset is None:  # the everyday case: scale cancels
-        shapes = [shape(i.distribution) for i in model.factors]
+        shapes = _shapes(model.factors)
         c2 = product(shapes).c2
         if c2 <= 0.0 or model.scale == 0.0:
             return {}
@@ -161,9 +161,7 @@ def shares(model: Model) -> dict[str, float]:
     whole = total(model)
     if whole.k2 <= 0.0:
         return {}
-    common = model.scale
-    for i in model.factors:
-        common *= shape(i.distribution).mean
+    common = prod((s.mean for s in _shapes(model.factors)), start=model.scale)
     bare = Model(1.0, (), model.terms, None, model.rho)
     addends = total(bare).mean if model.terms else 1.0
     variances = {
@@ -174,9 +172,8 @@ def shares(model: Model) -> dict[str, float]:
         variances["terms"] = common * common * total(bare).k2
     else:
         for number, term in enumerate(model.terms):
-            mean = _cumulants(product([shape(i.distribution) for i in term.factors]))
+            alone = term.weight * product(_shapes(term.factors)).mean * common
             for i in term.factors:
-                alone = term.weight * mean.mean * common
                 variances[f"{i.name}[{number}]"] = alone**2 * shape(i.distribution).c2
     if model.offset is not None:
         variances[model.offset.name] = _cumulants(shape(model.offset.distribution)).k2
@@ -192,17 +189,13 @@ def _with_joint(found: dict[str, float]) -> dict[str, float]:
 
 def floor(model: Model) -> float:
     """Return the smallest value the result can take."""
-    low = model.scale
-    for i in model.factors:
-        low *= support(i.distribution)[0]
+
+    def lowest(start: float, factors: Iterable[Input]) -> float:
+        return prod((support(i.distribution)[0] for i in factors), start=start)
+
+    low = lowest(model.scale, model.factors)
     if model.terms:
-        ends = []
-        for term in model.terms:
-            end = term.weight
-            for i in term.factors:
-                end *= support(i.distribution)[0]
-            ends.append(end)
-        low *= fsum(ends)
+        low *= fsum(lowest(term.weight, term.factors) for term in model.terms)
     if model.offset is not None:
         low += support(model.offset.distribution)[0]
     return low

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given, span
-from carbon_ops.estimate.engine import Outcome, evaluate
+from carbon_ops.estimate.engine import evaluate
 from carbon_ops.estimate.inputs import LEAST, MOST, MOST_CV, Input, Lognormal, number
 from carbon_ops.estimate.instant import instant
 from carbon_ops.estimate.moments import Model
@@ -79,14 +79,11 @@ def many(
         cv = np.divide(u, energy, out=np.zeros(count), where=energy > 0.0)
     for row in np.flatnonzero(ends < starts)[:1]:
         raise InvalidInputError(f"row {row}: the span ends before it starts")
-    marginal, average = (
-        _columns(estimator, region, signal, starts, ends, energy, cv, known)
-        for signal in _SIGNALS
+    spans = (starts, ends, energy, cv, known)
+    return CarbonTable(
+        _columns(estimator, region, "marginal", *spans),
+        _columns(estimator, region, "average", *spans),
     )
-    return CarbonTable(marginal, average)
-
-
-_SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
 
 
 def _columns(
@@ -112,12 +109,9 @@ def _columns(
         intervals, reason, _ = estimator.intervals(
             region, signal, int(starts[row]), int(ends[row])
         )
-        if len(intervals) == 1 and (factor := intervals[0][0].intensity) is not None:
-            if factor.annual:
-                intervals = [(Interval(*limits, factor), intervals[0][1])]
-                reason = None
-            else:
-                intervals, reason, _ = estimator.intervals(region, signal, *limits)
+        factor = intervals[0][0].intensity if len(intervals) == 1 else None
+        if factor is not None and factor.annual:
+            intervals = [(Interval(*limits, factor), intervals[0][1])]
         elif reason != f"no_{signal}_factor":
             intervals, reason, _ = estimator.intervals(region, signal, *limits)
         if reason is not None:
@@ -204,20 +198,12 @@ def _units(
     unique, back = np.unique(keys, axis=0, return_inverse=True)
     columns = np.empty((5, len(unique)))
     for at, (energy_cv, factor_cv, residual_cv) in enumerate(unique.tolist()):
-        inputs = [
-            Input(name, Lognormal(1.0, value), "")
-            for name, value in (
-                ("energy", energy_cv),
-                ("factor", factor_cv),
-                ("residual", residual_cv),
-            )
-            if value > 0.0
-        ]
+        cvs = {"energy": energy_cv, "factor": factor_cv, "residual": residual_cv}
+        inputs = [Input(n, Lognormal(1.0, x), "") for n, x in cvs.items() if x > 0.0]
         if estimator.pue_input is not None:
             inputs.append(estimator.pue_input)
-        of: Outcome = evaluate(
-            Model(1.0, tuple(inputs)), estimator.coverage, method=estimator.method
-        )
+        model = Model(1.0, tuple(inputs))
+        of = evaluate(model, estimator.coverage, method=estimator.method)
         columns[:, at] = of.mean, of.median, of.sd, of.low, of.high
     return columns[:, back.reshape(-1)]
 
@@ -235,10 +221,8 @@ def _times(values: Sequence[Any] | Column, name: str) -> NDArray[np.int64]:
         parts = np.rint((array - whole) * NS_PER_S).astype(np.int64)
         ns: NDArray[np.int64] = whole.astype(np.int64) * NS_PER_S + parts
         return ns
-    found = []
-    for row, value in enumerate(values):
-        found.append(instant(value, f"{name}, row {row}"))
-    return np.array(found, dtype=np.int64)
+    times = [instant(value, f"{name}, row {row}") for row, value in enumerate(values)]
+    return np.array(times, dtype=np.int64)
 
 
 def _numbers(values: Sequence[Any] | Column, name: str) -> Array:
