@@ -329,6 +329,25 @@ def test_show_lists_and_prints(shop: tuple[Path, str]) -> None:
     assert (no_ledger.returncode, "no records in" in no_ledger.stderr) == (2, True)
 
 
+STRANGE = b"""\
+{"carbon_gco2e":true,"energy":{"energy_j_total":"x"},"seq":[1],"type":null}
+{"carbon_gco2e":1e999,"energy":[1],"operation":"\\u001b[31mred","type":"x"}
+{"carbon_gco2e":%b,"timestamp_end":{},"type":"x"}
+[]
+%b
+\xff
+""" % (b"9" * 400, b"[" * 60_000)
+
+
+def test_show_lists_what_makes_no_sense_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "l.jsonl"
+    path.write_bytes(STRANGE)
+    for arguments in ((), *((seq,) for seq in range(6))):
+        done = run("show", path, *arguments, home=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\x1b" not in done.stdout
+
+
 def test_the_published_schemas_are_those_of_the_code_and_hold(
     shop: tuple[Path, str],
 ) -> None:

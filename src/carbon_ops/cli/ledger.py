@@ -31,4 +31,11 @@ def command() -> None:
     A ledger is a directory of JSON lines, each holding the hash of the one before; with a
     key, a signed checkpoint covers all of them. Whoever has the public key (vkey) can
     check it without trusting the writer's machine.
+
+    \b
+    examples:
+      carbon-ops ledger init audit                       prints the vkey
+      carbon-ops run --ledger audit -- make bench
+      carbon-ops ledger verify audit --vkey "$VKEY"
+      carbon-ops ledger anchor audit /mnt/elsewhere --vkey "$VKEY"
     """

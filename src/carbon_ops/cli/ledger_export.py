@@ -33,8 +33,15 @@ def export(ledger: str, output: Path, form: str | None, kind: str | None) -> Non
     Verify first: the others take the lines as they are.
 
     \b
-    Exit status: 0 written, 2 wrong usage, a line that is no record, or (tiles) records
-    that are not those signed.
+    examples:
+      carbon-ops ledger export audit audit.jsonl
+      carbon-ops ledger export audit grams.csv --type carbon_estimate
+
+    \b
+    exit status:
+      0  written
+      2  wrong usage, a line that is no record, OUTPUT is there already, or, for
+         tiles, the records are not those signed
     """
     form = form or output.suffix.lstrip(".").lower()
     writers = {"csv": tables.to_csv, "parquet": tables.to_parquet}
@@ -64,7 +71,13 @@ def schema(kind: str | None) -> int:
     new number in its `$id`.
 
     \b
-    Exit status: 0 printed, 2 no such type.
+    example:
+      carbon-ops ledger schema carbon_estimate > carbon_estimate.json
+
+    \b
+    exit status:
+      0  printed
+      2  no such type
     """
     from carbon_ops.ledger.schema import KINDS, schema_of
 

@@ -16,7 +16,8 @@ from carbon_ops.ledger.note import Signer
 _KEY_FILE = click.option(
     "--key-file",
     type=click.Path(path_type=Path),
-    help="Private key of the ledger (default: below ~/.config).",
+    help="Private key of the ledger (default: $CARBON_OPS_LEDGER_KEY, or the ledger's "
+    "below ~/.config/carbon-ops/keys).",
 )
 
 
@@ -33,7 +34,11 @@ def default_origin(path: str) -> str:
 @click.argument("ledger", type=click.Path())
 @click.option("--origin", help="Name of the ledger (default: host/directory).")
 @_KEY_FILE
-@click.option("--unsigned", is_flag=True, help="No key: a cut tail will not show.")
+@click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Without a key: that newest records were cut off will not show.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def init(
     ledger: str,
@@ -49,7 +54,14 @@ def init(
     the ledger itself.
 
     \b
-    Exit status: 0 made, 2 wrong usage, or something is in the way.
+    examples:
+      carbon-ops ledger init audit
+      carbon-ops ledger init audit --origin host.example/audit --json
+
+    \b
+    exit status:
+      0  made
+      2  wrong usage, or something is in the way
     """
     from carbon_ops.ledger.store import Ledger
 
@@ -102,7 +114,13 @@ def rotate_key(ledger: str, key_file: Path | None, new_key_file: Path | None) ->
     the same. If it is interrupted, run it again.
 
     \b
-    Exit status: 0 done, 2 wrong usage, no ledger, no key.
+    example:
+      carbon-ops ledger rotate-key audit
+
+    \b
+    exit status:
+      0  done
+      2  wrong usage, no ledger, no key
     """
     from carbon_ops.ledger.store import Ledger
 
@@ -146,10 +164,17 @@ def heartbeat(ledger: str, key_file: Path | None) -> None:
     """Write a record that says LEDGER was alive now; for a timer.
 
     With it `ledger verify --max-age` tells a ledger that has nothing to say from one
-    that was stopped, or cut and continued elsewhere.
+    that was stopped, or cut and continued elsewhere. Programs that write to a ledger do
+    so by themselves, once an hour. Prints the record's number and hash.
 
     \b
-    Exit status: 0 written, 2 it could not be.
+    example, for a crontab:
+      @hourly carbon-ops ledger heartbeat /var/lib/audit
+
+    \b
+    exit status:
+      0  written
+      2  it could not be
     """
     from carbon_ops.ledger.store import Ledger
 
@@ -166,10 +191,19 @@ def repair(ledger: str, key_file: Path | None) -> None:
 
     They are kept in a quarantine file of its directory, and a record says so. Nothing
     under the checkpoint is touched: damage there is refused, and `ledger verify` names
-    the record.
+    the record. Programs that open a signed ledger do this by themselves; in an unsigned
+    one, where nothing shows which records were committed, only this command cuts off
+    records that follow the damage.
 
     \b
-    Exit status: 0 whole (again), 1 damaged under the checkpoint, 2 not possible.
+    example:
+      carbon-ops ledger repair audit
+
+    \b
+    exit status:
+      0  whole, or whole again
+      1  damaged under the checkpoint, and left as it was
+      2  it cannot be read or written
     """
     from carbon_ops.ledger.store import Ledger
 

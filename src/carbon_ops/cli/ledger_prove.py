@@ -10,6 +10,7 @@ from typing import BinaryIO
 import click
 
 from carbon_ops.cli.ledger_verify import (
+    jobs_option,
     print_verdict,
     processes,
     progress_on_terminal,
@@ -51,7 +52,13 @@ def prove(ledger: str, seq: int, output: str | None) -> None:
     holder needs the public key only: `ledger check-proof`.
 
     \b
-    Exit status: 0 written, 2 no such record, not covered yet, or unsigned.
+    example:
+      carbon-ops ledger prove audit 17 -o 17.tlog-proof
+
+    \b
+    exit status:
+      0  written
+      2  no such record, not covered yet, an unsigned ledger, or wrong usage
     """
     from carbon_ops.ledger.prove import prove as make_proof
 
@@ -89,7 +96,15 @@ def check_proof(
     its opening sees with --opening that the value is the one committed to.
 
     \b
-    Exit status: 0 it holds, 1 it does not, 2 wrong usage.
+    examples:
+      carbon-ops ledger check-proof 17.tlog-proof --vkey "$VKEY"
+      carbon-ops ledger check-proof - --vkey-file keys < 17.tlog-proof
+
+    \b
+    exit status:
+      0  it holds
+      1  it does not
+      2  wrong usage
     """
     from carbon_ops.ledger import proofs
 
@@ -138,7 +153,7 @@ def check_proof(
 @click.argument("ledger", type=click.Path())
 @click.argument("folder", type=click.Path(path_type=Path))
 @trusted_keys
-@click.option("--jobs", type=click.IntRange(1, 64), help="Processes (default: CPUs).")
+@jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def anchor(
     ledger: str,
@@ -157,7 +172,12 @@ def anchor(
     unsigned ledger the size and the root are kept, which shows a cut tail too.
 
     \b
-    Exit status: as `ledger verify`; nothing new is kept unless it is 0.
+    example:
+      carbon-ops ledger anchor audit /mnt/elsewhere --vkey "$VKEY"
+
+    \b
+    exit status:
+      as `ledger verify`; nothing new is kept unless it is 0
     """
     kept = sorted(folder.glob("*.checkpoint"))
     keys = read_vkeys(vkey, vkey_file)
@@ -205,7 +225,14 @@ def witness_request(ledger: str, old: int, output: str | None) -> None:
     the witness's key as a further `--vkey`.
 
     \b
-    Exit status: 0 written, 2 OLD is larger than the ledger, or it is unsigned.
+    example:
+      carbon-ops ledger witness-request audit 0 |
+          curl --data-binary @- https://witness.example/add-checkpoint
+
+    \b
+    exit status:
+      0  written
+      2  OLD is larger than the ledger, it is unsigned, or wrong usage
     """
     from carbon_ops.ledger.prove import Prover
     from carbon_ops.ledger.witness import Request

@@ -31,7 +31,12 @@ _MOST_ROWS = 100  # of a table on the page
 @click.command("audit-report")
 @click.argument("ledger", type=click.Path())
 @trusted_keys
-@click.option("--anchor", multiple=True, type=click.Path(), help="Kept checkpoints.")
+@click.option(
+    "--anchor",
+    multiple=True,
+    type=click.Path(),
+    help="File with a checkpoint kept elsewhere.",
+)
 @click.option("--no-recompute", is_flag=True, help="Do not derive the grams anew.")
 @click.option("-o", "--output", type=click.Path(), help="File (default: stdout).")
 def audit_report(
@@ -49,7 +54,12 @@ def audit_report(
     modelled and measured energy are never added up into one figure.
 
     \b
-    Exit status: as `ledger verify`.
+    example:
+      carbon-ops ledger audit-report audit --vkey "$VKEY" -o audit.md
+
+    \b
+    exit status:
+      as `ledger verify`
     """
     keys = read_vkeys(vkey, vkey_file)
     with progress_on_terminal(ledger) as progress:

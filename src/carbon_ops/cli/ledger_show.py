@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,17 +16,24 @@ from carbon_ops.ledger.lines import count, lines, parsed
 @click.argument("ledger", type=click.Path())
 @click.argument("seq", type=click.IntRange(0), required=False)
 @click.option(
-    "--last", type=click.IntRange(1), default=10, help="How many (default 10)."
+    "--last", type=click.IntRange(1), default=10, help="How many records (default 10)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the records' own lines.")
 def show(ledger: str, seq: int | None, last: int, as_json: bool) -> int:
     """List the last records of LEDGER, or print record SEQ.
 
-    Shows what is written there and checks nothing: `ledger verify` does. Energy is in
-    joules, carbon in grams, times are UTC.
+    Shows what is written there and checks nothing: `ledger verify` does. A line has the
+    record's number, type, time (UTC), energy [J] or carbon [gCO2e], and what it is about.
 
     \b
-    Exit status: 0 shown, 2 no such ledger or record.
+    examples:
+      carbon-ops ledger show audit --last 3
+      carbon-ops ledger show audit 17 --json
+
+    \b
+    exit status:
+      0  shown
+      2  no such ledger or record
     """
     if seq is not None:
         line = next(lines(ledger, seq), None)
@@ -55,14 +63,17 @@ def _read(line: bytes) -> dict[str, Any]:
 
 def _row(record: dict[str, Any]) -> str:
     energy = record.get("energy")
-    cells = [f"{record.get('seq', '?'):>8}", f"{record.get('type', '?'):<16}"]
-    cells.append(f"{record.get('timestamp_end', record.get('ts', '')):<27}")
-    if isinstance(energy, dict) and isinstance(
-        energy.get("energy_j_total"), (int, float)
+    at = str(record.get("timestamp_end", record.get("ts", "")))
+    cells = [f"{record.get('seq', '?')!s:>8}", f"{record.get('type', '?')!s:<16}"]
+    cells.append(f"{at:<27}")
+    joules = energy.get("energy_j_total") if isinstance(energy, dict) else None
+    for value, digits, unit in (
+        (joules, 3, "J"),
+        (record.get("carbon_gco2e"), 6, "g"),
     ):
-        cells.append(f"{energy['energy_j_total']:12.3f} J")
-    grams = record.get("carbon_gco2e")
-    if isinstance(grams, (int, float)):
-        cells.append(f"{grams:12.6f} g")
+        with suppress(
+            TypeError, ValueError, OverflowError
+        ):  # no number, or a strange one
+            cells.append(f"{value:12.{digits}f} {unit}")
     cells.append(str(record.get("operation", record.get("span_id", ""))))
     return visible("  ".join(cells)).rstrip()

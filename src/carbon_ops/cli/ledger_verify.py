@@ -25,18 +25,29 @@ def trusted_keys(command: _Command) -> _Command:
     """Add the options that name the trusted keys and the ledger's origin."""
     for option in (
         click.option(
-            "--origin", help="Name the ledger must have (default: the key's)."
+            "--origin", help="Name that the ledger must have (default: the key's)."
         ),
         click.option(
-            "--vkey-file", multiple=True, type=click.Path(), help="Keys, one a line."
+            "--vkey-file",
+            multiple=True,
+            type=click.Path(),
+            help="File with such keys, one a line; may be repeated.",
         ),
         click.option(
-            "--vkey", multiple=True, help="Trusted key: the ledger's, a witness's."
+            "--vkey",
+            multiple=True,
+            help="Public key that you trust, the ledger's or a witness's; may be repeated.",
         ),
     ):
         command = option(command)
     return command
 
+
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Processes that work side by side (default: one per CPU for a large ledger).",
+)
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SEGMENTS_WORTH_A_PROCESS = 64  # below, starting processes costs more than it saves
@@ -128,16 +139,31 @@ def print_verdict(report: Report) -> None:
     "--anchor",
     multiple=True,
     type=click.Path(),
-    help="Checkpoint kept elsewhere that must still hold (`ledger anchor`).",
+    help="File with a checkpoint kept elsewhere (`ledger anchor`), which must still hold; "
+    "may be repeated.",
 )
-@click.option("--min-size", type=int, help="Records known to have been covered.")
+@click.option(
+    "--min-size",
+    type=click.IntRange(0),
+    help="Number of records that a checkpoint is known to have covered.",
+)
 @click.option(
     "--max-age", help="Greatest age of the newest covered record: 90s, 2h, 7d."
 )
-@click.option("--strict", is_flag=True, help="Records not yet covered are a failure.")
-@click.option("--recompute", is_flag=True, help="Derive every gram anew.")
-@click.option("--links-only", is_flag=True, help="Quick: hashes that link, no more.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Processes (default: CPUs).")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if no checkpoint covers the newest records.",
+)
+@click.option(
+    "--recompute", is_flag=True, help="Derive the grams of every estimate anew."
+)
+@click.option(
+    "--links-only",
+    is_flag=True,
+    help="Quick: check the signature and the hashes that link the records, no more.",
+)
+@jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(
     ledger: str,
@@ -160,9 +186,23 @@ def verify(
     elsewhere shows (--anchor). An unsigned ledger is checked as far as a chain goes:
     that its end was cut off does not show.
 
+    The first line is the verdict, with a code and the record's number where something is
+    wrong. Four lines follow: integrity (nothing changed since it was signed), anchor
+    (agrees with what was kept elsewhere), attestation and completeness (whether the
+    writer told the truth, and all of it: NOT CHECKED, no ledger shows that by itself).
+
     \b
-    Exit status: 0 OK (records beyond the checkpoint are pending), 1 tampered,
-    2 wrong usage, unreadable, or signed and no --vkey given, 3 torn tail.
+    examples:
+      carbon-ops ledger verify audit --vkey "$VKEY"
+      carbon-ops ledger verify audit --vkey-file keys --anchor kept.checkpoint \\
+          --max-age 2h --recompute
+
+    \b
+    exit status:
+      0  OK, or OK_PENDING: the newest records are not under a checkpoint yet
+      1  TAMPERED; with --strict OK_PENDING too
+      2  NOT_CHECKED: unreadable, or signed and no --vkey given; or wrong usage
+      3  TORN_TAIL: an unfinished write beyond the checkpoint; see `ledger repair`
     """
     with progress_on_terminal(ledger) as progress:
         report = verify_ledger(
