@@ -82,11 +82,7 @@ class Result:
         return {
             "simulated": True,
             "spans": [
-                {
-                    "metric": span.metric,
-                    "estimate": span.estimate.to_dict() if span.estimate else None,
-                }
-                for span in self.spans
+                {"metric": span.metric, "estimate": _plain(span)} for span in self.spans
             ],
             "ledger": self.genuine.to_dict(),
             "attacks": [
@@ -112,6 +108,10 @@ class Result:
                 f"{report.code}\n        [dim]{report.detail}[/dim]",
                 highlight=False,
             )
+
+
+def _plain(span: Span) -> dict[str, Any] | None:
+    return span.estimate.to_dict() if span.estimate else None
 
 
 def _demonstrate(folder: Path, region: str, talk: Console) -> Result:
@@ -169,11 +169,12 @@ def _table(spans: list[Span]) -> Any:
         if span.metric is None:
             continue
         energy = span.metric["energy"]
-        bounds = energy["bounds_j"]
-        estimate = span.estimate.to_dict() if span.estimate else None
+        joules, bounds = energy["energy_j_total"], energy["bounds_j"]
+        estimate = _plain(span)
         table.add_row(
             f"{span.operation}\n[dim]{span.metric['duration_s']:.2f} s[/dim]",
-            f"{_number(energy['energy_j_total'])}\n"
+            ("unknown" if joules is None else f"{joules:.2f}")
+            + "\n"
             + (f"[dim]{bounds[0]:.1f} – {bounds[1]:.1f}[/dim]" if bounds else "-"),
             f"{energy['attribution_mode']}\n"
             f"[dim]{energy['components']['cpu']['source']}[/dim]",
@@ -183,17 +184,10 @@ def _table(spans: list[Span]) -> Any:
     return table
 
 
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
-
-
 def _milligrams(estimate: dict[str, Any] | None, signal: str, method: str) -> str:
     if estimate is None or estimate[signal]["g"] is None:
         return "unknown"
     one = estimate[signal]
     mean, low, high = (one[key] * 1_000 for key in ("g", "ci_low", "ci_high"))
-    return (
-        f"{mean:.2f}\n[dim]{low:.2f} – {high:.2f}"
-        + (f"\n{method}" if method else "")
-        + "[/dim]"
-    )
+    ends = f"{low:.2f} – {high:.2f}" + (f"\n{method}" if method else "")
+    return f"{mean:.2f}\n[dim]{ends}[/dim]"

@@ -208,12 +208,9 @@ def signing(found: facts.Signing) -> Finding:
 def live(installed: bool, tokens: Sequence[str]) -> Finding:
     """Return whether grid intensities can be fetched live; nothing is fetched here."""
     if not installed:
-        return _absent(
-            "no httpx",
-            "the packages httpx and stamina are not installed; shipped yearly factors "
-            "are used",
-            "pip install '.[live]' in the checkout of carbon-ops",
-        )
+        why = "httpx and stamina are not installed; shipped yearly factors are used"
+        fix = "pip install '.[live]' in the checkout of carbon-ops"
+        return _absent("no httpx", why, fix)
     said = f"; set: {', '.join(tokens)}" if tokens else ""
     return _there(f"installed; used only when chosen{said}")
 
@@ -221,12 +218,9 @@ def live(installed: bool, tokens: Sequence[str]) -> Finding:
 def idle(found: Sequence[Idle]) -> Finding:
     """Return whether idle power is known, which the policy "excluded" needs."""
     if not found:
-        return _absent(
-            "not measured",
-            "nobody calibrated this host with this kernel; tasks carry their share of "
-            "idle",
-            "carbon-ops calibrate, where a counter can be read",
-        )
+        why = "nobody calibrated this host and kernel; tasks carry their share of idle"
+        fix = "carbon-ops calibrate, where a counter can be read"
+        return _absent("not measured", why, fix)
     newest = found[0]
     return _there(
         f"{newest.cpu_w:.3g} W of {newest.source}, {newest.date[:10]}, "
@@ -236,12 +230,9 @@ def idle(found: Sequence[Idle]) -> Finding:
 
 def settings(found: Mapping[str, Setting]) -> Finding:
     """Return what is set, and where; a file that cannot be used fails the check."""
-    chosen = [
-        f"{name}={one.value} ({one.origin})"
-        for name, one in found.items()
-        if one.origin != "default"
-    ]
-    return _there(", ".join(chosen) or "all defaults")
+    chosen = {name: one for name, one in found.items() if one.origin != "default"}
+    said = [f"{name}={one.value} ({one.origin})" for name, one in chosen.items()]
+    return _there(", ".join(said) or "all defaults")
 
 
 def failed(error: BaseException) -> Finding:
@@ -258,10 +249,7 @@ def as_json(host: facts.Host, findings: Mapping[str, Finding]) -> dict[str, Any]
         "schema": "carbon-ops/doctor/1",
         "host": host._asdict(),
         "ok": strict_ok(findings),
-        "components": [
-            {"component": name, **finding._asdict()}
-            for name, finding in findings.items()
-        ],
+        "components": [{"component": x} | f._asdict() for x, f in findings.items()],
     }
 
 

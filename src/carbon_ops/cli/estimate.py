@@ -190,12 +190,9 @@ def _shown(record: dict[str, Any]) -> str:
         if figure["g"] is None:
             lines.append(f"{name:10}{'unknown':>12}  {figure['reason']}")
             continue
-        cells = (figure[k] for k in ("g", "median", "ci_low", "ci_high"))
-        lines.append(
-            f"{name:10}"
-            + "".join(f"{cell:12.5g}" for cell in cells)
-            + f"  {figure['intensity']['gas']}"
-        )
+        keys = ("g", "median", "ci_low", "ci_high")
+        cells = "".join(f"{figure[key]:12.5g}" for key in keys)
+        lines.append(f"{name:10}{cells}  {figure['intensity']['gas']}")
     for name in names:
         figure = record[name]
         grid = figure["intensity"]

@@ -27,6 +27,13 @@ TOKENS = (
 )
 
 
+_MAKERS = {  # what the firmware says: whose virtual machine it is
+    "QEMU": "QEMU", "KVM": "KVM", "VMware": "VMware", "VirtualBox": "VirtualBox",
+    "Amazon EC2": "Amazon EC2", "Google": "Google Compute Engine",
+    "Microsoft Corporation Virtual": "Hyper-V",
+}  # fmt: skip
+
+
 class Host(NamedTuple):
     """What kind of machine this is."""
 
@@ -89,14 +96,10 @@ def host() -> Host:
     from carbon_ops.sources.modelled import cpu_name
 
     name, virtual = cpu_name()
-    return Host(
-        kernel=f"{platform.system()} {platform.release()}",
-        python=platform.python_version(),
-        cpu=name,
-        cpus=os.cpu_count() or 1,
-        hypervisor=_hypervisor() or ("unknown" if virtual else None),
-        container=_container(),
-    )
+    kernel = f"{platform.system()} {platform.release()}"
+    hypervisor = _hypervisor() or ("unknown" if virtual else None)
+    python, cpus = platform.python_version(), os.cpu_count() or 1
+    return Host(kernel, python, name, cpus, hypervisor, _container())
 
 
 def _text(path: str) -> str:
@@ -113,21 +116,9 @@ def _hypervisor() -> str | None:
         return xen
     if "microsoft" in _text("/proc/sys/kernel/osrelease").lower():
         return "WSL"
-    product = f"{_text('/sys/class/dmi/id/sys_vendor')} " + _text(
-        "/sys/class/dmi/id/product_name"
-    )
-    for mark, name in (
-        ("QEMU", "QEMU"),
-        ("KVM", "KVM"),
-        ("VMware", "VMware"),
-        ("VirtualBox", "VirtualBox"),
-        ("Amazon EC2", "Amazon EC2"),
-        ("Google", "Google Compute Engine"),
-        ("Microsoft Corporation Virtual", "Hyper-V"),
-    ):
-        if mark in product:
-            return name
-    return None
+    dmi = (_text(f"/sys/class/dmi/id/{x}") for x in ("sys_vendor", "product_name"))
+    product = " ".join(dmi)
+    return next((name for mark, name in _MAKERS.items() if mark in product), None)
 
 
 def _container() -> str | None:
@@ -209,13 +200,9 @@ def group() -> Group:
         found = grp.getgrnam(GROUP)
     except KeyError:
         return Group(False, False, False, user, uid == 0)
-    return Group(
-        True,
-        user in found.gr_mem or own == found.gr_gid,
-        found.gr_gid in {*os.getgroups(), os.getegid()},
-        user,
-        uid == 0,
-    )
+    listed = user in found.gr_mem or own == found.gr_gid
+    active = found.gr_gid in {*os.getgroups(), os.getegid()}
+    return Group(True, listed, active, user, uid == 0)
 
 
 def cgroup() -> Cgroup:
@@ -224,11 +211,9 @@ def cgroup() -> Cgroup:
     entries = [line.split(":", 2) for line in lines if line.count(":") >= 2]
     for _, controllers, path in entries:
         if "cpuacct" in controllers.split(","):
-            for mount in ("cpuacct", "cpu,cpuacct"):
-                file = f"/sys/fs/cgroup/{mount}{path.rstrip('/')}/cpuacct.usage"
-                if os.access(file, os.R_OK):
-                    return Cgroup(1, path, True)
-            return Cgroup(1, path, False)
+            file = f"{path.rstrip('/')}/cpuacct.usage"
+            mounts = ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct")
+            return Cgroup(1, path, any(os.access(m + file, os.R_OK) for m in mounts))
     for number, _, path in entries:
         if number == "0":
             file = f"/sys/fs/cgroup{path.rstrip('/')}/cpu.stat"

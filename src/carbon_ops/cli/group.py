@@ -42,20 +42,17 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             from difflib import get_close_matches
 
-            near = [
-                f"{ctx.command_path} {n}" for n in get_close_matches(args[0], self.lazy)
-            ]
+            path, wanted = ctx.command_path, args[0]
+            near = [f"{path} {name}" for name in get_close_matches(wanted, self.lazy)]
             for inner in self.lazy:
                 command = self.get_command(ctx, inner)
-                if isinstance(command, click.Group) and args[
-                    0
-                ] in command.list_commands(ctx):
-                    near.append(f"{ctx.command_path} {inner} {args[0]}")
+                known = isinstance(command, click.Group) and command.list_commands(ctx)
+                if known and wanted in known:
+                    near.append(f"{path} {inner} {wanted}")
             if not near:
                 raise
-            raise click.UsageError(
-                f"{error.message} Did you mean: {', '.join(near)}?", ctx
-            ) from None
+            said = f"{error.message} Did you mean: {', '.join(near)}?"
+            raise click.UsageError(said, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

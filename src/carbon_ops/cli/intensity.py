@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -90,6 +90,8 @@ def command(
         if history or forecast or offline:
             raise click.UsageError("yearly values have no hours: name a --provider")
         if list_all:
+            if signal:
+                raise click.UsageError("--list shows both signals, without --signal")
             _list(as_json=as_json)
             return 0
         return _yearly(region, [signal] if signal else SIGNALS, as_json=as_json)
@@ -216,12 +218,11 @@ def chart(
     lines = []
     for hour, value, forecast, reason in hours:
         time = clock.rfc3339(hour)[5:16].replace("T", " ")
-        mark = "forecast" if forecast else ""
         if value is None:
             lines.append(f"  {time}  {'-':>7}  {reason}")
             continue
-        if hour <= now < hour + HOUR_NS:
-            mark = f"{mark} now".strip()
+        present = hour <= now < hour + HOUR_NS
+        mark = " ".join(["forecast"] * forecast + ["now"] * present)
         bar = ""
         if bars and top > 0:
             whole, part = divmod(round(value / top * BAR * 8), 8)
@@ -235,16 +236,14 @@ def _hours(
 ) -> dict[str, object]:
     document: dict[str, object] = {"region": region, "provider": provider}
     for series in found:
+        intervals = [
+            {"start": clock.rfc3339(i.start_ns), "end": clock.rfc3339(i.end_ns)}
+            | _document(i.intensity, i.reason)
+            for i in series.intervals
+        ]
         document[series.signal] = {
             "raw_sha256": series.raw_sha256,
-            "intervals": [
-                {
-                    "start": clock.rfc3339(i.start_ns),
-                    "end": clock.rfc3339(i.end_ns),
-                    **_document(i.intensity, i.reason),
-                }
-                for i in series.intervals
-            ],
+            "intervals": intervals,
         }
     return document
 
@@ -256,17 +255,14 @@ def _line(factor: Intensity | None) -> str:
     notes = [f"{factor.factor_basis}, {factor.accounting}", when]
     notes += ["forecast"] * factor.is_forecast + ["estimated"] * factor.is_estimated
     notes += [flag.replace("_", " ") for flag in factor.flags]
-    sd = factor.g_per_kwh * (factor.cv**2 + factor.residual_cv**2) ** 0.5
-    return (
-        f"{factor.g_per_kwh:7.1f} +- {sd:5.1f} g{factor.gas}/kWh  ({'; '.join(notes)})"
-    )
+    value, u = factor.g_per_kwh, factor.u_g_per_kwh
+    return f"{value:7.1f} +- {u:5.1f} g{factor.gas}/kWh  ({'; '.join(notes)})"
 
 
 def _document(factor: Intensity | None, reason: str | None) -> dict[str, Any]:
     if factor is None:
         return {"g_per_kwh": None, "reason": reason}
-    sd = factor.g_per_kwh * (factor.cv**2 + factor.residual_cv**2) ** 0.5
-    return {"u_g_per_kwh": sd, **factor._asdict()}
+    return {"u_g_per_kwh": factor.u_g_per_kwh, **factor._asdict()}
 
 
 def _list(*, as_json: bool) -> None:
@@ -276,17 +272,15 @@ def _list(*, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for code in codes:
         place = resolve(code)
-        pair = {signal: factor_of(place, signal) for signal in SIGNALS}
-        if any(pair.values()):
-            values = {f"{s}_g_per_kwh": f and f.g_per_kwh for s, f in pair.items()}
+        both = {signal: factor_of(place, signal) for signal in SIGNALS}
+        if any(both.values()):
+            values = {f"{s}_g_per_kwh": f and f.g_per_kwh for s, f in both.items()}
             rows.append({"region": code, "name": place.name} | values)
     if as_json:
         click.echo(json.dumps({"regions": rows}, indent=2))
         return
     click.echo(f"{'region':<30}{'marginal':>10}{'average':>10}  name   (g/kWh)")
     for row in rows:
-        cells = "".join(
-            f"{value:10.1f}" if value is not None else f"{'-':>10}"
-            for value in (cast("float | None", row[f"{s}_g_per_kwh"]) for s in SIGNALS)
-        )
+        pair = (row[f"{signal}_g_per_kwh"] for signal in SIGNALS)
+        cells = "".join(f"{'-':>10}" if x is None else f"{x:10.1f}" for x in pair)
         click.echo(f"{row['region']:<30}{cells}  {row['name']}")

@@ -15,27 +15,16 @@ from carbon_ops.errors import CarbonOpsError
 
 CANNOT_WRITE = 2  # as for other input and output that fails
 
-# Name of the command: module below carbon_ops.cli that holds it as ``command``.
-COMMANDS = {
-    "calibrate": "calibrate",
-    "demo": "demo",
-    "doctor": "doctor",
-    "estimate": "estimate",
-    "export": "export",
-    "install-governor": "install_governor",
-    "intensity": "intensity",
-    "ledger": "ledger",
-    "monitor": "monitor",
-    "run": "run",
-    "sci": "sci",
-    "top": "top",
-    "what-if": "what_if",
-}
+# Each is called ``command`` in a module of its name, with _ for -.
+COMMANDS = (
+    "calibrate", "demo", "doctor", "estimate", "export", "install-governor", "intensity",
+    "ledger", "monitor", "run", "sci", "top", "what-if",
+)  # fmt: skip
 
 
 @click.group(
     cls=LazyGroup,
-    lazy={name: (COMMANDS[name], "command") for name in sorted(COMMANDS)},
+    lazy={name: (name.replace("-", "_"), "command") for name in COMMANDS},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(carbon_ops.__version__, prog_name="carbon-ops")

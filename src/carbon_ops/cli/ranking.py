@@ -23,10 +23,10 @@ class Row(NamedTuple):
 
     key: str
     name: str
-    watts: float
-    joules: float  # since it was first seen
+    power_w: float
+    energy_j: float  # since it was first seen
     share: float  # of the host's energy in the interval
-    grams_per_h: float | None  # at this power
+    carbon_g_per_h: float | None  # at this power
     recent: tuple[float, ...]  # watts, oldest first
 
 
@@ -146,10 +146,10 @@ def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[s
     head = f"{'watts':>8} {'joules':>10} {'share':>6} {'g/h':>8}  {'':{KEPT}}  {by}"
     lines = [head]
     for row in table.rows:
-        grams = "-" if row.grams_per_h is None else f"{row.grams_per_h:.3f}"
+        grams = "-" if row.carbon_g_per_h is None else f"{row.carbon_g_per_h:.3f}"
         bars = spark(row.recent, plain=plain)
         lines.append(
-            f"{row.watts:8.2f} {row.joules:10.1f} {100 * row.share:5.1f}% {grams:>8}  "
+            f"{row.power_w:8.2f} {row.energy_j:10.1f} {100 * row.share:5.1f}% {grams:>8}  "
             f"{bars:>{KEPT}}  {visible(row.name)}"
         )
     if table.host_w is None or table.rest_w is None:
@@ -183,14 +183,7 @@ def as_json(table: Table, by: str, when: str) -> dict[str, Any]:
             "carbon_g_per_h": table.grams_per_h,
         },
         "rows": [
-            {
-                "key": row.key,
-                "name": row.name,
-                "power_w": row.watts,
-                "energy_j": row.joules,
-                "share": row.share,
-                "carbon_g_per_h": row.grams_per_h,
-            }
+            {name: item for name, item in row._asdict().items() if name != "recent"}
             for row in table.rows
         ],
     }

@@ -54,25 +54,23 @@ class Book:
             self._troubles.append(str(error))
         self.missing += kept[len(receipts) :]
         if receipts:
-            first = receipts[0]
-            self._numbers.append(first.seq)
-            kind = "signed" if self._ledger.signed else "unsigned"
-            self.place = {
-                "path": self._path,
-                "seq": first.seq,
-                "hash": first.hash,
-                "state": kind,
-            }
+            seq, digest = receipts[0].seq, receipts[0].hash
+            self._numbers.append(seq)
+            place = {"path": self._path, "seq": seq, "hash": digest}
+            self.place = {**place, "state": self._kind}
 
     @property
     def said(self) -> str:
         """Where the measurements are, in words."""
         if not self._numbers:
             return f"NOT WRITTEN: {self._troubles[-1] if self._troubles else 'nothing'}"
-        kind = "signed" if self._ledger.signed else "unsigned"
         first, last = self._numbers[0], self._numbers[-1]
         numbers = f"record {first}" if first == last else f"records {first} to {last}"
-        return f"{self._path}, {numbers}, {kind}"
+        return f"{self._path}, {numbers}, {self._kind}"
+
+    @property
+    def _kind(self) -> str:
+        return "signed" if self._ledger.signed else "unsigned"
 
     def close(self) -> list[str]:
         """Close the ledger; return what a person should know."""

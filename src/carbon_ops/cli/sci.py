@@ -91,14 +91,8 @@ def command(
     record = CarbonEstimator(place, pue=pue).estimate_over_span(
         *ends, energy_wh, energy_u_wh=energy_u_wh
     )
-    result = score(
-        record.to_dict(),
-        made,
-        units=units,
-        functional_unit=unit,
-        boundary=boundary,
-        signal=signal,
-    )
+    what = {"functional_unit": unit, "boundary": boundary, "signal": signal}
+    result = score(record.to_dict(), made, units=units, **what)
     if as_json:
         click.echo(json.dumps(result | {"embodied": made}, indent=2))
     elif result["value"] is None:

@@ -43,12 +43,9 @@ def command(
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.estimate.what_if import what_if
 
+    ends = options.limits(start, end, 86_400.0)
     records = what_if(
-        CarbonEstimator(),
-        regions,
-        *options.limits(start, end, 86_400.0),
-        energy_wh,
-        energy_u_wh=energy_u_wh,
+        CarbonEstimator(), regions, *ends, energy_wh, energy_u_wh=energy_u_wh
     )
     found = {region: record.to_dict() for region, record in records.items()}
     if as_json:

@@ -12,7 +12,6 @@ from carbon_ops.estimate.analytical import analytical
 from carbon_ops.estimate.moments import Model, total
 
 Method = Literal["auto", "analytical_truncated", "monte_carlo"]
-METHODS = ("auto", "analytical_truncated", "monte_carlo")
 _SEED_BITS = 48  # stays exact as a JSON number
 
 

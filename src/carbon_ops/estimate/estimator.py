@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.estimate import given, span
-from carbon_ops.estimate.engine import METHODS, Method
+from carbon_ops.estimate.engine import Method
 from carbon_ops.estimate.figure import factor_inputs, figure, label_of, warnings
 from carbon_ops.estimate.inputs import Distribution, Input, number
 from carbon_ops.estimate.instant import Instant, instant
@@ -88,14 +88,13 @@ class CarbonEstimator:
         *,
         missing: str = "fail",
     ) -> None:
-        if signal not in get_args(Signal):
-            raise InvalidInputError(
-                f"unknown signal {signal!r}", hint="Signals are marginal and average."
-            )
-        if method not in METHODS:
-            raise InvalidInputError(
-                f"unknown method {method!r}", hint=f"Methods: {', '.join(METHODS)}."
-            )
+        choices = (("signal", signal, Signal), ("method", method, Method))
+        for name, value, known in choices:
+            if value not in get_args(known):
+                raise InvalidInputError(
+                    f"unknown {name} {value!r}",
+                    hint=f"Known: {', '.join(get_args(known))}.",
+                )
         self.coverage = number(coverage, "coverage")
         if not LEAST_COVERAGE <= self.coverage <= MOST_COVERAGE:
             raise InvalidInputError(
@@ -297,11 +296,8 @@ class CarbonEstimator:
             average=figures["average"],
             inputs=tuple(inputs),
             pue=dict(self.pue),
-            embodied=(
-                None
-                if self.embodied is None
-                else self.embodied.to_dict((end_ns - start_ns) / NS_PER_S)
-            ),
+            embodied=self.embodied
+            and self.embodied.to_dict((end_ns - start_ns) / NS_PER_S),
             sci=None,
             warnings=tuple(warnings(head)),
             raw_sha256=raw,

@@ -48,14 +48,13 @@ def warnings(of: Figure) -> list[str]:
         found.append(
             "the grid factor is 0 g/kWh; a relative uncertainty of it is 0, too"
         )
-    if of.outcome is not None and not (
-        of.outcome.low <= of.outcome.mean <= of.outcome.high
-    ):
+    o = of.outcome
+    if o is not None and not o.low <= o.mean <= o.high:
         found.append(
             "the distribution is so skewed, or the coverage so small, that the mean lies "
             "outside the interval; the median says more"
         )
-    if of.outcome is not None and of.outcome.converged is False:
+    if o is not None and o.converged is False:
         found.append("Monte Carlo did not settle the requested digits")
     return found
 
@@ -65,22 +64,11 @@ def factor_inputs(signal: Signal, factor: span.Factor) -> list[Input]:
     one = factor.pieces[0].intensity
     mean, cv, residual = factor.g_per_kwh, factor.common_cv, factor.residual_cv
     bias: Distribution = Lognormal(mean, cv) if mean > 0.0 else Exact(0.0)
-    found = [
-        Input(
-            f"{signal}.factor",
-            bias,
-            f"{one.provider} {one.version.split(' ')[0]}: {one.uncertainty_source}",
-            one.default,
-        )
-    ]
+    source = f"{one.provider} {one.version.split(' ')[0]}: {one.uncertainty_source}"
+    found = [Input(f"{signal}.factor", bias, source, one.default)]
     if residual > 0.0 and mean > 0.0:
-        found.append(
-            Input(
-                f"{signal}.residual",
-                Lognormal(1.0, residual),
-                "errors of single intervals, as the provider states them",
-            )
-        )
+        source = "errors of single intervals, as the provider states them"
+        found.append(Input(f"{signal}.residual", Lognormal(1.0, residual), source))
     return found
 
 

@@ -165,12 +165,8 @@ def pue(value: Pue) -> tuple[Input | None, dict[str, Any]]:
         best, u = distribution.mu, distribution.sigma
     if not 1.0 <= best <= MOST_PUE or getattr(distribution, "lower", 1.0) < 1.0:
         raise InvalidInputError(f"pue lies between 1 and {MOST_PUE:g}, got {value!r}")
-    return Input("pue", distribution, source, default), {
-        "value": best,
-        "u": u,
-        "default": default,
-        "reason": source,
-    }
+    account = {"value": best, "u": u, "default": default, "reason": source}
+    return Input("pue", distribution, source, default), account
 
 
 def _above_one(mean: float, u: float) -> Distribution:

@@ -61,11 +61,7 @@ def made_elsewhere(record: Mapping[str, Any]) -> str | None:
     """
     for signal in get_args(Signal):
         grid = record[signal]["intensity"]
-        if (
-            grid is not None
-            and _of_the_tables(grid)
-            and not _shipped(record, signal, grid)
-        ):
+        if grid and _of_the_tables(grid) and not _shipped(record, signal, grid):
             return f"{grid['version']}"
     return None
 
@@ -74,8 +70,8 @@ def _again(record: Mapping[str, Any]) -> dict[str, Any]:
     again = dict(record)
     inputs = {item["name"]: parse(item) for item in record["inputs"]}
     shared = tuple(i for name, i in inputs.items() if "." not in name)
-    energy = tuple(i for i in shared if i.name != "pue")
     if record["energy_wh"] is not None:
+        energy = tuple(i for i in shared if i.name != "pue")
         again["energy_wh"] = given.total(energy)
         again["energy_u_wh"] = given.spread(energy)
     used = list(shared)
@@ -86,14 +82,10 @@ def _again(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             grid, own = _factor(record, signal, inputs)
             used += own
-            made = _figure(record, signal, (*shared, *own))
-            new = {**made, "intensity": grid}
+            new = _figure(record, signal, (*shared, *own)) | {"intensity": grid}
         new["label"] = label_of(signal, record["energy_basis"])
         new["reason"] = old["reason"] if new["g"] is None else None
-        again[signal] = {
-            **old,
-            **{k: new[k] for k in (*_FIGURE, "intensity", "reason")},
-        }
+        again[signal] = old | {k: new[k] for k in (*_FIGURE, "intensity", "reason")}
     head = again[record["signal"]]
     for key, source in HEAD.items():
         again[key] = head[source]
@@ -129,7 +121,6 @@ def _factor(
     """Return the record's account of the factor and its inputs, computed anew."""
     old = dict(record[signal]["intensity"])
     bias = inputs[f"{signal}.factor"]
-    own = [bias]
     residual = inputs.get(f"{signal}.residual")
     pieces = [dict(piece) for piece in old["intervals"]]
     shipped = _shipped(record, signal, old)

@@ -177,16 +177,9 @@ def with_score(
     """
     from dataclasses import replace
 
+    what = {"functional_unit": functional_unit, "boundary": boundary, "signal": signal}
     plain = record.to_dict()
-    result = score(
-        plain,
-        plain["embodied"],
-        units=units,
-        functional_unit=functional_unit,
-        boundary=boundary,
-        signal=signal,
-    )
-    return replace(record, sci=result)
+    return replace(record, sci=score(plain, plain["embodied"], units=units, **what))
 
 
 def _positive(name: str, value: object, *, zero: bool = False) -> float:

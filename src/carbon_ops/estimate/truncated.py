@@ -63,12 +63,8 @@ def _window(mu: float, sigma: float, low: float, high: float) -> tuple[float, ..
     base = min(max(mu, low), high)
     mode = (base - mu) / sigma
     reach = 2.0 * _DROP / (abs(mode) + sqrt(mode * mode + 2.0 * _DROP))
-    return (
-        base,
-        mode,
-        max((low - base) / sigma, -reach),
-        min((high - base) / sigma, reach),
-    )
+    left, right = (low - base) / sigma, (high - base) / sigma
+    return base, mode, max(left, -reach), min(right, reach)
 
 
 def nodes(

@@ -36,6 +36,12 @@ class Intensity(NamedTuple):
     uncertainty_source: str = ""
     flags: tuple[str, ...] = ()
 
+    @property
+    def u_g_per_kwh(self) -> float:
+        """Standard uncertainty (k=1) of this one factor [g/kWh]."""
+        spread: float = (self.cv**2 + self.residual_cv**2) ** 0.5
+        return self.g_per_kwh * spread
+
 
 class Interval(NamedTuple):
     """A half-open stretch of time, ``[start_ns, end_ns)`` in ns since the Unix epoch."""

@@ -53,12 +53,12 @@ def test_what_is_shown_and_the_rest_are_the_hosts_energy_exactly(
 
 def test_a_share_is_of_what_the_host_was_busy_for() -> None:
     found = table({"a": SECOND // 4, "b": SECOND // 8}, 40_000_000, SECOND)
-    assert [(row.watts, row.share) for row in found.rows] == [
+    assert [(row.power_w, row.share) for row in found.rows] == [
         (10.0, 0.25),
         (5.0, 0.125),
     ]
     assert found.rest_w == 25.0
-    assert found.rows[0].grams_per_h == 5.0
+    assert found.rows[0].carbon_g_per_h == 5.0
 
 
 def test_the_last_line_is_the_balance_of_the_host() -> None:
@@ -71,12 +71,12 @@ def test_joules_add_up_over_looks_and_bars_remember_them() -> None:
     known = Ranking(None)
     for watts in (0, 10, 20):
         found = table({"a": SECOND}, watts * 1_000_000, SECOND, known=known)
-    assert found.rows[0].joules == 30.0
+    assert found.rows[0].energy_j == 30.0
     assert found.rows[0].recent == (0.0, 10.0, 20.0) or found.rows[0].recent[-2:] == (
         10.0,
         20.0,
     )
-    assert found.rows[0].grams_per_h is None
+    assert found.rows[0].carbon_g_per_h is None
 
 
 def test_unknown_energy_stays_unknown() -> None:
@@ -114,4 +114,4 @@ def test_a_number_that_went_to_another_process_begins_at_nothing() -> None:
     table({"7": SECOND}, 10_000_000, SECOND, known=known)
     known.forget(["7", "8"])
     found = table({"7": SECOND}, 4_000_000, SECOND, known=known)
-    assert found.rows[0].joules == 4.0
+    assert found.rows[0].energy_j == 4.0

@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -59,8 +60,9 @@ def test_the_list_names_countries_states_and_cloud_regions() -> None:
     assert len(run("--list").output.splitlines()) == len(names) + 1
 
 
-def test_yearly_values_have_no_hours() -> None:
-    assert run("DE", "--history", "3").exception is not None
+def test_what_would_be_ignored_is_refused() -> None:
+    for words in (("DE", "--history", "3"), ("--list", "--signal", "average")):
+        assert isinstance(run(*words).exception, click.UsageError), words
 
 
 @pytest.fixture
