@@ -219,8 +219,12 @@ class Directory:
 
     def discard(self, name: str) -> None:
         """Remove what was prepared for ``name``."""
+        self.remove(self._temporary(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file that nobody needs; fine if it is not there, or stays."""
         with contextlib.suppress(OSError):
-            os.unlink(self._temporary(name), dir_fd=self.descriptor)
+            os.unlink(name, dir_fd=self.descriptor)
 
     @staticmethod
     def _temporary(name: str) -> str:
@@ -260,8 +264,7 @@ class Directory:
             _, mark, owner = name.rpartition(".tmp.")
             if not mark or not owner.isdecimal() or not _gone(int(owner)):
                 continue
-            with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=self.descriptor)
+            self.remove(name)
 
     def _check_file(self, name: str, state: os.stat_result, limit: int) -> None:
         if not stat.S_ISREG(state.st_mode):

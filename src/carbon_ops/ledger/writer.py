@@ -274,7 +274,7 @@ class Writer(Picture):
         """Move bytes that are no records out of the way, and say so in a record."""
         tail = self.tail
         one_line = torn.find(b"\n") in (-1, len(torn) - 1)
-        if tail.size == 0 or not (self.signer or one_line or self.cut_any):
+        if not (self.signer or one_line or self.cut_any):
             self._known = False
             raise LedgerCorruptError(
                 "E_CORRUPT_COMMITTED",
@@ -304,6 +304,8 @@ class Writer(Picture):
         else:  # a checkpoint that is delayed is mended by the next write
             if written.stopped is not None and not written.receipts:
                 cause = written.stopped.cause
+                if self._torn:  # still: they are where they were
+                    self.directory.remove(name)
         if cause is not None:
             self._known = False
             raise LedgerError(

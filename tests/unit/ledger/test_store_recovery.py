@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from carbon_ops.errors import LedgerError
 from carbon_ops.ledger.chain import draft, record_hash
 from carbon_ops.ledger.note import Signer
-from carbon_ops.ledger.store import Ledger, LedgerCorruptError
+from carbon_ops.ledger.store import Ledger, LedgerCorruptError, LedgerWriteError
 from carbon_ops.ledger.verify import verify_ledger
 
 KEY = Signer("host.example/test", bytes(range(32)))
@@ -97,22 +99,64 @@ def test_a_damaged_end_moves_to_quarantine_and_a_record_says_so(
     assert (report.verdict, report.size) == ("OK", 72)
 
 
-def test_a_damaged_end_that_cannot_be_moved_stays_and_says_so(tmp_path: Path) -> None:
-    path = made(tmp_path / "l")
-    with (path / "active.jsonl").open("ab") as file:
-        file.write(b"[" * 100_000)
-    before = (path / "active.jsonl").read_bytes()
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let no file grow beyond ``size`` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        with pytest.raises(
-            LedgerError, match=r"cannot move damaged bytes out.*too large"
-        ):
-            Ledger.open(path, signer=KEY)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (path / "active.jsonl").read_bytes() == before
-    assert not [*path.glob("quarantine*")]
+
+
+@pytest.mark.parametrize("torn", [b"[" * 100_000, b"["], ids=["copy", "record"])
+def test_a_damaged_end_that_cannot_be_moved_stays_and_says_so(
+    tmp_path: Path, torn: bytes
+) -> None:
+    """There is no room for the copy in quarantine, or for the record that names it."""
+    path = made(tmp_path / "l")
+    with (path / "active.jsonl").open("ab") as file:
+        file.write(torn)
+    before = contents(path)
+    told = r"cannot move damaged bytes out.*too large"
+    with (
+        files_up_to(min(50_000, len(before["active.jsonl"]))),
+        pytest.raises(LedgerError, match=told),
+    ):
+        Ledger.open(path, signer=KEY)
+    assert contents(path) == before
+    with Ledger.open(path, signer=KEY) as ledger:
+        assert ledger.recovered is not None
+    assert verify_ledger(path, vkeys=[KEY.vkey]).verdict == "OK"
+
+
+def test_a_repair_stands_though_its_checkpoint_does_not_come_through(
+    tmp_path: Path,
+) -> None:
+    path = made(tmp_path / "l")
+    (path / f"checkpoint.tmp.{os.getpid()}").mkdir()
+    with Ledger.open(path, signer=KEY) as ledger:
+        with (path / "active.jsonl").open("ab") as file:
+            file.write(b"torn")
+        with pytest.raises(LedgerWriteError, match="Is a directory; nothing"):
+            ledger.append(record(1))
+        assert ledger.recovered is not None
+        (path / f"checkpoint.tmp.{os.getpid()}").rmdir()
+        assert ledger.append(record(2)).seq == 71
+    assert verify_ledger(path, vkeys=[KEY.vkey]).verdict == "OK"
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["signed", "unsigned"])
+def test_damage_right_after_the_first_record_is_cut_off(
+    tmp_path: Path, key: Signer | None
+) -> None:
+    path = made(tmp_path / "l", key, records=1)
+    with (path / "active.jsonl").open("ab") as file:
+        file.write(b"torn")
+    with Ledger.open(path, signer=key) as ledger:
+        assert ledger.recovered is not None
+        assert ledger.append(record(1)).seq == 2
 
 
 def test_a_running_writer_clears_a_forged_line_away_too(tmp_path: Path) -> None:
@@ -186,6 +230,7 @@ COMMITTED: dict[str, object] = {
     "the active file emptied": lambda p: os.truncate(p / "active.jsonl", 0),
     "the active file gone": lambda p: (p / "active.jsonl").unlink(),
     "the segment gone": lambda p: (p / f"seg-{0:020d}.jsonl").unlink(),
+    "both gone": lambda p: [file.unlink() for file in p.glob("*.jsonl")],
     "the checkpoint gone": lambda p: (p / "checkpoint").unlink(),
     "the checkpoint empty": lambda p: (p / "checkpoint").write_bytes(b""),
     "the checkpoint all zeros": lambda p: (p / "checkpoint").write_bytes(bytes(300)),
@@ -246,19 +291,22 @@ def test_a_running_writer_does_not_write_over_such_damage(
 
 
 @pytest.mark.parametrize(
-    ("damage", "code"),
+    ("damage", "code", "seq"),
     [
-        ("a flipped bit in the active file", "E_CORRUPT_COMMITTED"),
-        ("a flipped bit in the newest segment", "E_CORRUPT_COMMITTED"),
-        ("the last line cut", "E_TRUNCATED"),
-        ("the active file gone", "E_TRUNCATED"),
-        ("the segment gone", "E_GENESIS"),
-        ("the checkpoint gone", "E_CKPT_MISSING"),
-        ("the checkpoint empty", "E_CKPT_FORMAT"),
-        ("the checkpoint's size changed", "E_CKPT_SIG"),
+        ("a flipped bit in the active file", "E_CORRUPT_COMMITTED", None),
+        ("a flipped bit in the newest segment", "E_CORRUPT_COMMITTED", None),
+        ("the last line cut", "E_TRUNCATED", 69),
+        ("the active file gone", "E_TRUNCATED", 64),
+        ("the segment gone", "E_GENESIS", 0),
+        ("both gone", "E_TRUNCATED", 0),
+        ("the checkpoint gone", "E_CKPT_MISSING", None),
+        ("the checkpoint empty", "E_CKPT_FORMAT", None),
+        ("the checkpoint's size changed", "E_CKPT_SIG", None),
     ],
 )
-def test_the_refusal_carries_a_code(tmp_path: Path, damage: str, code: str) -> None:
+def test_the_refusal_carries_a_code(
+    tmp_path: Path, damage: str, code: str, seq: int | None
+) -> None:
     path = made(tmp_path / "l")
     spoil = COMMITTED[damage]
     assert callable(spoil)
@@ -266,8 +314,41 @@ def test_the_refusal_carries_a_code(tmp_path: Path, damage: str, code: str) -> N
 
     with pytest.raises(LedgerCorruptError) as caught:
         Ledger.open(path, signer=KEY)
-    assert caught.value.code == code
+    assert (caught.value.code, caught.value.seq) == (code, seq)
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("first", [64, 128])
+def test_a_missing_segment_is_named_by_its_first_record(
+    tmp_path: Path, first: int
+) -> None:
+    path = made(tmp_path / "l", records=260)
+    (path / f"seg-{first:020d}.jsonl").unlink()
+    with pytest.raises(LedgerCorruptError, match=f"{first:020d}") as caught:
+        Ledger.open(path, signer=KEY)
+    assert (caught.value.code, caught.value.seq) == ("E_SEGMENT_MISSING", first)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "seq"),
+    [
+        (lambda data: data.replace(b'"i":70,', b'"i":71,'), "E_PREV_HASH", 71),
+        (lambda data: data[: data.rfind(b"\n", 0, -1) + 1], "E_TRUNCATED", 127),
+        (lambda data: data[:-1], "E_TRUNCATED", 127),
+        (lambda data: b"", "E_TRUNCATED", 64),
+    ],
+    ids=["changed", "a line cut", "a line feed cut", "emptied"],
+)
+def test_of_an_unsigned_ledger_the_newest_segment_is_checked(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], code: str, seq: int
+) -> None:
+    path = made(tmp_path / "l", None, records=130)
+    segment = path / f"seg-{64:020d}.jsonl"
+    segment.chmod(0o644)
+    segment.write_bytes(spoil(segment.read_bytes()))
+    with pytest.raises(LedgerCorruptError) as caught:
+        Ledger.open(path)
+    assert (caught.value.code, caught.value.seq) == (code, seq)
 
 
 def test_records_beyond_the_checkpoint_are_covered_at_the_next_open(
@@ -350,6 +431,9 @@ def test_a_writer_that_died_before_its_first_checkpoint_gets_one(
     with Ledger.open(path, signer=KEY) as ledger:
         assert ledger.append(record(1)).seq == 1
     assert verify_ledger(path, vkeys=[KEY.vkey]).verdict == "OK"
+    (path / "checkpoint").unlink()  # two records: one of them was acknowledged
+    with pytest.raises(LedgerCorruptError, match="E_CKPT_MISSING"):
+        Ledger.open(path, signer=KEY)
 
 
 def test_a_writer_that_died_before_sealing_leaves_that_to_the_next(
