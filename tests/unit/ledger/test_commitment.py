@@ -56,7 +56,7 @@ def test_a_commitment_that_is_replaced_shows_though_its_opening_fits(
     """Whoever lost an opening, or dislikes it, cannot commit to something else."""
     first, second = commit("user", "Zoë"), commit("user", "Max")
     key = signer()
-    make = {"type": "energy_metric", "user": first[0]}
+    make: dict[str, object] = {"type": "energy_metric", "user": first[0]}
     ledger = Forger(100, key=key, make=lambda seq: make)
     ledger.lines[at] = ledger.lines[at].replace(first[0].encode(), second[0].encode())
     if rechained:
