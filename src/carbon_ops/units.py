@@ -11,16 +11,12 @@ from __future__ import annotations
 
 from typing import NewType
 
-Microjoules = NewType("Microjoules", int)
-Nanoseconds = NewType("Nanoseconds", int)
 Joules = NewType("Joules", float)
 WattHours = NewType("WattHours", float)
 Seconds = NewType("Seconds", float)
-Watts = NewType("Watts", float)
-Grams = NewType("Grams", float)
-GramsPerKwh = NewType("GramsPerKwh", float)
 
 NS_PER_S = 1_000_000_000
+HOUR_NS, DAY_NS = 3_600 * NS_PER_S, 86_400 * NS_PER_S
 UJ_PER_J = 1_000_000
 J_PER_WH = 3_600.0
 WH_PER_KWH = 1_000.0
@@ -42,15 +38,6 @@ def watt_hours(energy_j: float) -> WattHours:
     2.0
     """
     return WattHours(energy_j / J_PER_WH)
-
-
-def joules_of_wh(energy_wh: float) -> Joules:
-    """Return ``energy_wh`` [Wh] in joules.
-
-    >>> joules_of_wh(2.0)
-    7200.0
-    """
-    return Joules(energy_wh * J_PER_WH)
 
 
 def seconds(duration_ns: int) -> Seconds:

@@ -23,9 +23,9 @@ from carbon_ops.intensity.base import (
 )
 from carbon_ops.intensity.region import FUEL, WORLD, resolve
 from carbon_ops.intensity.static import factor_of
+from carbon_ops.units import HOUR_NS
 
 SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
-HOUR_NS = 3_600 * 1_000_000_000
 MOST_HOURS = 24 * 31
 BAR = 40  # characters of the longest bar
 EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -14,9 +14,8 @@ from carbon_ops.errors import ProviderError
 from carbon_ops.estimate.inputs import LEAST, MOST_CV
 from carbon_ops.estimate.moments import correlated
 from carbon_ops.intensity.base import Intensity, Interval, Series, Signal
-from carbon_ops.units import NS_PER_S
+from carbon_ops.units import HOUR_NS
 
-_HOUR_NS = 3_600 * NS_PER_S
 # A grid factor above this is a slip of units: brown coal at its worst is about 1,500.
 MAX_G_PER_KWH = 5_000.0
 # Correlation of a forecast's errors from one hour to the next: they fade over about half
@@ -204,7 +203,7 @@ def weighted(
             begin = p.start_ns
             spreads.append(m * one.residual_cv)
             middles.append(0.0)
-        middles[-1] = 0.5 * (begin + p.end_ns) / _HOUR_NS
+        middles[-1] = 0.5 * (begin + p.end_ns) / HOUR_NS
         before = one
     variance = fsum(s * s for s in spreads)
     if forecast:

@@ -20,14 +20,13 @@ from carbon_ops.estimate.inputs import LEAST, MOST, MOST_CV, Input, Lognormal, n
 from carbon_ops.estimate.instant import instant
 from carbon_ops.estimate.moments import Model
 from carbon_ops.intensity.base import Interval, Signal
-from carbon_ops.units import NS_PER_S, WH_PER_KWH
+from carbon_ops.units import DAY_NS, NS_PER_S, WH_PER_KWH
 
 if TYPE_CHECKING:
     from carbon_ops.estimate.estimator import CarbonEstimator
 
 Array = NDArray[np.float64]
 Column = NDArray[Any]  # of any kind of number
-_DAY_NS = 86_400 * NS_PER_S
 _MOST_S = 9_000_000_000  # int64 nanoseconds end in the year 2262
 
 
@@ -100,7 +99,7 @@ def _columns(
     reasons: list[str | None] = [None if k else "no_energy" for k in known.tolist()]
     grams = np.full((5, count), np.nan)
     # A yearly factor is less sure for less than a day: the two kinds are asked apart.
-    short = ends - starts < _DAY_NS
+    short = ends - starts < DAY_NS
     for rows in (np.flatnonzero(known & short), np.flatnonzero(known & ~short)):
         if not rows.size:
             continue

@@ -22,12 +22,13 @@ from carbon_ops.intensity.base import (
     Series,
     Signal,
 )
+from carbon_ops.units import NS_PER_S
 
 MOST_G_PER_KWH = 5_000.0
 LB_PER_MWH = 0.45359237  # g/kWh; the pound is exact by definition
 NO_DATA = "no_data"
 _DECIMAL = frozenset("0123456789+-.eE ")
-NS = 1_000_000_000
+NS = NS_PER_S
 
 
 class Point(NamedTuple):

@@ -24,6 +24,7 @@ from carbon_ops.intensity.base import (
     Signal,
 )
 from carbon_ops.intensity.region import FUEL, WORLD, Region, resolve
+from carbon_ops.units import DAY_NS
 
 # Model 0.16, reference 0.20, regions inside a country 0.17, in quadrature. The first is
 # the rms of ln(ratio) to WattTime's annual rates in 34 countries: agreement with another
@@ -40,7 +41,6 @@ AVERAGE_SOURCE = "annual averages of two providers compared in 88 countries"
 # A yearly value applied to less than a day: hour-to-hour spread, in quadrature.
 SHORT_SPAN_CV = 0.25
 SHORT_SPAN_SOURCE = "; 0.25 for a yearly value applied to under 24 h"
-DAY_NS = 86_400 * 1_000_000_000
 
 # Of the numbers above, in each factor's version: a record says under which it was made.
 # Whoever changes one of them changes this, too.

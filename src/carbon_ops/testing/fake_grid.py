@@ -85,11 +85,8 @@ class FakeServer:
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                seen = Seen(
-                    parts.path,
-                    dict(parse_qsl(parts.query)),
-                    {k.lower(): v for k, v in self.headers.items()},
-                )
+                headers = {k.lower(): v for k, v in self.headers.items()}
+                seen = Seen(parts.path, dict(parse_qsl(parts.query)), headers)
                 fake.seen.append(seen)
                 answer = fake.faults.pop(0) if fake.faults else fake.answer(seen)
                 body = answer.body
@@ -189,24 +186,22 @@ class FakeElectricityMaps(FakeServer):
             return Answer(200, {"data": self._rows(zone, low, min(high, hour))})
         if what == "forecast":
             ahead = int(seen.params["horizonHours"])
-            rows = [
-                {
-                    "carbonIntensity": self.number(truth(zone, at)),
-                    "datetime": _iso(at, self.form),
-                }
-                for at in range(hour, hour + ahead * HOUR_S, HOUR_S)
-            ]
+            times = range(hour, hour + ahead * HOUR_S, HOUR_S)
+            rows = [self._value(zone, at) for at in times]
             made = _iso(self.now_s(), self.form)
             return Answer(200, {"zone": zone, "forecast": rows, "updatedAt": made})
         return Answer(404, {"error": "Not found"})
 
+    def _value(self, zone: str, at: int) -> dict[str, object]:
+        value = self.number(truth(zone, at))
+        return {"carbonIntensity": value, "datetime": _iso(at, self.form)}
+
     def _rows(self, zone: str, low: int, high: int) -> list[dict[str, object]]:
         late = self.now_s() - 2 * HOUR_S
         return [
-            {
+            self._value(zone, at)
+            | {
                 "zone": zone,
-                "carbonIntensity": self.number(truth(zone, at)),
-                "datetime": _iso(at, self.form),
                 "updatedAt": _iso(at + HOUR_S, self.form),
                 "emissionFactorType": "lifecycle",
                 "isEstimated": at > late,
@@ -353,16 +348,12 @@ class FakeEnergyCharts(FakeServer):
         now = self.now_s()
         times = range(-(-low // 900) * 900, min(high, now + 2 * DAY_S) + 1, 900)
         values = [self.number(truth(country.upper(), at)) for at in times]
+        ahead = sum(at >= now - HOUR_S for at in times)  # of these the newest
+        done = len(values) - ahead
         body = {
             "unix_seconds": list(times),
-            "co2eq": [
-                v if at < now - HOUR_S else None
-                for at, v in zip(times, values, strict=True)
-            ],
-            "co2eq_forecast": [
-                None if at < now - HOUR_S else v
-                for at, v in zip(times, values, strict=True)
-            ],
+            "co2eq": values[:done] + [None] * ahead,
+            "co2eq_forecast": [None] * done + values[done:],
             "deprecated": False,
         }
         return Answer(200, body)

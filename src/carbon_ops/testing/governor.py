@@ -36,9 +36,8 @@ class GovernorProcess:
         self.directory = tempfile.mkdtemp(prefix="cog", dir="/tmp")  # nosec B108
         self.path = os.path.join(self.directory, "s")
         self._log = os.path.join(self.directory, "log")
-        self._env = {**os.environ, **(env or {})}
-        self._env.pop("NOTIFY_SOCKET", None)
-        self._env.update(env or {})
+        ours = {k: v for k, v in os.environ.items() if k != "NOTIFY_SOCKET"}
+        self._env = {**ours, **(env or {})}
         self.running = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:

@@ -52,13 +52,8 @@ def genesis(
     origin: str = ORIGIN, vkey: str | None = None, step: int = 64
 ) -> dict[str, object]:
     """Return the first record, without its chain members."""
-    return {
-        "type": "genesis",
-        "format": 1,
-        "origin": origin,
-        "segment_records": step,
-        "vkey": vkey,
-    }
+    head = {"type": "genesis", "format": 1, "origin": origin}
+    return {**head, "segment_records": step, "vkey": vkey}
 
 
 def chained(

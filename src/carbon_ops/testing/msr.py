@@ -11,6 +11,7 @@ reads as a mixture of both.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from collections.abc import Sequence
 
@@ -45,9 +46,7 @@ class FakeMsr:
         for cpu, package in enumerate(packages):
             os.makedirs(os.path.join(self.dev_root, str(cpu)))
             with open(self.device(cpu), "wb"):
-                pass
-            die = dies[cpu] if dies else 0
-            self.place(cpu, package, die)
+                self.place(cpu, package, dies[cpu] if dies else 0)
             blocks.append(
                 f"processor\t: {cpu}\nvendor_id\t: {vendor}\n"
                 f"cpu family\t: {family}\nmodel\t\t: {model}\n"
@@ -70,11 +69,7 @@ class FakeMsr:
 
     def offline(self, cpu: int) -> None:
         """Take a CPU's topology away, as when it goes offline; its device fails."""
-        where = os.path.join(self.sys_cpu_root, f"cpu{cpu}", "topology")
-        for entry in os.listdir(where):
-            os.unlink(os.path.join(where, entry))
-        os.rmdir(where)
-        os.rmdir(os.path.dirname(where))
+        shutil.rmtree(os.path.join(self.sys_cpu_root, f"cpu{cpu}"))
         os.truncate(self.device(cpu), 0)
 
     def set(self, package: int, register: int, value: int) -> None:

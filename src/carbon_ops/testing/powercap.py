@@ -9,6 +9,7 @@ unit, rounded down; the register wraps at 32 bits; a text can be torn.
 from __future__ import annotations
 
 import os
+import shutil
 
 from carbon_ops.counters.wrap import REGISTER_TICKS
 
@@ -77,16 +78,14 @@ class FakePowercap:
 
     def write(self, ident: str, file: str, text: str) -> None:
         """Overwrite a file of a zone in place, as an open descriptor sees it."""
-        path = os.path.join(self._dirs[ident], file)
-        with open(path, "w", encoding="ascii") as out:
+        with open(os.path.join(self._dirs[ident], file), "w", encoding="ascii") as out:
             out.write(text)
 
     def advance(self, ident: str, ticks: int) -> None:
         """Let a register count on by ``ticks``; it wraps at 32 bits."""
         self.ticks[ident] = (self.ticks[ident] + ticks) % REGISTER_TICKS
-        self.write(
-            ident, "energy_uj", f"{self.ticks[ident] * self._unit_nj[ident] // 1000}\n"
-        )
+        shown_uj = self.ticks[ident] * self._unit_nj[ident] // 1000
+        self.write(ident, "energy_uj", f"{shown_uj}\n")
 
     def tear(self, ident: str, text: str = "") -> None:
         """Let the next reads see ``text`` until the register moves again."""
@@ -102,10 +101,7 @@ class FakePowercap:
     def remove(self, ident: str) -> None:
         """Take a zone away, as when the last CPU of a package goes offline."""
         os.unlink(os.path.join(self.root, ident))
-        where = self._dirs.pop(ident)
-        for entry in os.listdir(where):
-            os.unlink(os.path.join(where, entry))
-        os.rmdir(where)
+        shutil.rmtree(self._dirs.pop(ident))
 
 
 def server(base: str, sockets: int = 2) -> FakePowercap:
@@ -114,14 +110,10 @@ def server(base: str, sockets: int = 2) -> FakePowercap:
     fake = FakePowercap(base)
     for socket in range(sockets):
         top = REGISTER_TICKS - 1000 - 17 * socket
-        fake.add(
-            f"intel-rapl:{socket}",
-            f"package-{socket}",
-            ticks=top,
-            max_power_uw=205_000_000,
-        )
-        fake.add(f"intel-rapl:{socket}:0", "core", ticks=top - 5)
-        fake.add(f"intel-rapl:{socket}:1", "dram", unit_nj=15_300, ticks=top - 9)
+        ident = f"intel-rapl:{socket}"
+        fake.add(ident, f"package-{socket}", ticks=top, max_power_uw=205_000_000)
+        fake.add(f"{ident}:0", "core", ticks=top - 5)
+        fake.add(f"{ident}:1", "dram", unit_nj=15_300, ticks=top - 9)
     fake.add(f"intel-rapl:{sockets}", "psys", ticks=7)
     fake.add("intel-rapl-mmio:0", "package-0", ticks=REGISTER_TICKS - 1000)
     return fake

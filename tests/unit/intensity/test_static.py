@@ -12,13 +12,8 @@ from carbon_ops.data.tables import load
 from carbon_ops.errors import InvalidInputError, UnknownRegionError
 from carbon_ops.intensity.base import Intensity, Signal
 from carbon_ops.intensity.region import resolve
-from carbon_ops.intensity.static import (
-    DAY_NS,
-    RULES,
-    StaticProvider,
-    average_cv,
-    factor_of,
-)
+from carbon_ops.intensity.static import RULES, StaticProvider, average_cv, factor_of
+from carbon_ops.units import DAY_NS
 
 SIGNALS: tuple[Signal, Signal] = ("marginal", "average")
 START = 1_700_000_000 * 1_000_000_000

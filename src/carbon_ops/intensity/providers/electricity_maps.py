@@ -18,8 +18,9 @@ from carbon_ops.http import Secret
 from carbon_ops.intensity import series
 from carbon_ops.intensity.cache import Cache
 from carbon_ops.intensity.providers import credentials, live
-from carbon_ops.intensity.providers.live import HOUR_NS, Answer, Labels, Question
+from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.series import Point
+from carbon_ops.units import HOUR_NS
 
 KEY = "CARBON_OPS_ELECTRICITYMAPS_KEY"
 _ZONE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,8}){0,3}")

@@ -18,9 +18,10 @@ from carbon_ops.intensity import series
 from carbon_ops.intensity.providers import live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.series import NS, Point
+from carbon_ops.units import DAY_NS
 
 _DAYS = 30
-_AHEAD_NS = 2 * live.DAY_NS
+_AHEAD_NS = 2 * DAY_NS
 _STEPS_S = (900, 1800, 3600)
 
 

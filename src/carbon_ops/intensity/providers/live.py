@@ -29,16 +29,15 @@ from carbon_ops.intensity.base import (
 )
 from carbon_ops.intensity.cache import Cache, Stored
 from carbon_ops.intensity.region import resolve
-from carbon_ops.intensity.series import NS, Kind, Point
+from carbon_ops.intensity.series import Kind, Point
 from carbon_ops.intensity.static import AVERAGE_SOURCE, average_cv_of
+from carbon_ops.units import DAY_NS
 
 MARGINAL_CV = 0.20
 MARGINAL_SOURCE = (
     "no measurement of a marginal rate exists: 0.20 by agreement of models"
 )
 NEAR_CV, FAR_CV = 0.10, 0.15
-DAY_NS = 86_400 * NS
-HOUR_NS = 3_600 * NS
 NEAR_NS = DAY_NS
 SETTLED_NS = 3 * DAY_NS  # older values are not revised any more
 MOST_SPAN_NS = 400 * DAY_NS

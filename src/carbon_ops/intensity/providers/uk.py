@@ -18,9 +18,10 @@ from carbon_ops.intensity.providers import live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.region import resolve
 from carbon_ops.intensity.series import NS, Point
+from carbon_ops.units import DAY_NS
 
 _DAYS = 13  # 14 are refused, and the range has an extra slot
-_AHEAD_NS = 2 * live.DAY_NS
+_AHEAD_NS = 2 * DAY_NS
 _FORM = "%Y-%m-%dT%H:%MZ"
 _REGIONS = 17
 _SLOT_NS = 1_800 * NS

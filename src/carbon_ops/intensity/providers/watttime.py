@@ -22,6 +22,7 @@ from carbon_ops.intensity.cache import Cache
 from carbon_ops.intensity.providers import credentials, live
 from carbon_ops.intensity.providers.live import Answer, Labels, Question
 from carbon_ops.intensity.series import LB_PER_MWH, NS, Point
+from carbon_ops.units import HOUR_NS
 
 USER, PASSWORD = "CARBON_OPS_WATTTIME_USER", "CARBON_OPS_WATTTIME_PASSWORD"  # nosec
 _ZONE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
@@ -87,7 +88,7 @@ class WattTime(live.LiveProvider):
                 }
                 yield Question("/v3/historical", common | span, zone, end)
         if end_ns > now_ns - _LATE_NS:
-            ahead = max(0, -(-(end_ns - now_ns) // (3_600 * NS)))
+            ahead = max(0, -(-(end_ns - now_ns) // HOUR_NS))
             params = common | {"horizon_hours": str(min(ahead, _MOST_HOURS))}
             yield Question("/v3/forecast", params, zone, None)
 
