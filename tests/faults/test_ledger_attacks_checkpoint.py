@@ -454,6 +454,43 @@ def test_a_witness_counts_as_an_anchor(tmp_path: Path) -> None:
     assert check(path).verdict == "OK"
 
 
+def test_a_witness_counts_on_a_kept_checkpoint_too(tmp_path: Path) -> None:
+    path = Forger(200, key=KEY).write(tmp_path / "ledger")
+    note = (path / "checkpoint").read_bytes()
+    body = parse_note(note).body
+    witness = witness_key(WITNESS)
+    vkeys = [KEY.vkey, witness.text()]
+    seen = note + cosign(body, WITNESS, 1_700_000_000)
+    report = verify_ledger(path, vkeys=vkeys, anchor=seen)
+    assert report.anchors == (
+        f"agrees with anchor of 200 records, cosigned by {witness.short()}",
+    )
+    assert report.unseen == ()
+    report = verify_ledger(path, vkeys=vkeys, anchor=note)
+    assert report.unseen == (witness.short(),)
+    assert f"NOT cosigned by {witness.short()}" in report.lines[1]
+    forged = note + cosign(body + b"more\n", WITNESS, 1_700_000_000)
+    with pytest.raises(InvalidInputError, match="cosignature"):
+        verify_ledger(path, vkeys=vkeys, anchor=forged)
+
+
+def test_quick_checks_claim_no_agreement(tmp_path: Path) -> None:
+    """The links of another history by the key's holder hold as well."""
+    honest = Forger(200, key=KEY)
+    other = Forger(200, key=KEY, make=lambda seq: record(seq) | {"grams": 1})
+    path = other.write(tmp_path / "ledger")
+    with (path / "checkpoint").open("ab") as file:
+        file.write(cosign(parse_note(other.note or b"").body, WITNESS, 1_700_000_000))
+    vkeys = [KEY.vkey, witness_key(WITNESS).text()]
+    with pytest.raises(InvalidInputError, match="links_only"):
+        verify_ledger(path, vkeys=vkeys, anchor=honest.note, links_only=True)
+    report = verify_ledger(path, vkeys=vkeys, links_only=True)
+    assert report.verdict == "OK"
+    assert report.anchors == ()
+    assert "NOT CHECKED" in report.lines[0]
+    assert "NOT CHECKED" in report.lines[1]
+
+
 def test_a_cosignature_of_another_time_or_checkpoint_shows(tmp_path: Path) -> None:
     both = [KEY.vkey, witness_key(WITNESS).text()]
     ledger = Forger(200, key=KEY)

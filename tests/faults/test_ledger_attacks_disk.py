@@ -172,6 +172,17 @@ def test_names_that_are_none_of_the_ledgers_do_not_matter(tmp_path: Path) -> Non
     assert verify_ledger(path, vkeys=[KEY.vkey]).verdict == "OK"
 
 
+@pytest.mark.parametrize("first", [1, 65, 127, 190])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_segment_beside_the_others_shows_since_some_programs_would_read_it(
+    tmp_path: Path, first: int, jobs: int
+) -> None:
+    path = Forger(1_200, key=KEY).write(tmp_path / "ledger")
+    (path / seg(first)).write_bytes((path / seg(64)).read_bytes())
+    report = verify_ledger(path, vkeys=[KEY.vkey], jobs=jobs)
+    assert (report.verdict, report.code, report.seq) == ("TAMPERED", "E_SEQ", first)
+
+
 def test_files_that_change_under_the_verifier_give_a_verdict(tmp_path: Path) -> None:
     """Deleted, emptied, replaced by folders and put back, while it looks 200 times."""
     path = Forger(200, key=KEY).write(tmp_path / "ledger")
@@ -200,7 +211,7 @@ def test_files_that_change_under_the_verifier_give_a_verdict(tmp_path: Path) -> 
                 path,
                 vkeys=[KEY.vkey],
                 links_only=number % 2 == 0,
-                anchor=kept["checkpoint"],
+                anchor=kept["checkpoint"] if number % 2 else None,
             )
             assert report.verdict in ("OK", "TAMPERED", "TORN_TAIL", "NOT_CHECKED")
             assert report.verdict != "OK" or report.size == 200

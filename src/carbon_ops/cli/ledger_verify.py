@@ -161,7 +161,8 @@ def print_verdict(report: Report) -> None:
 @click.option(
     "--links-only",
     is_flag=True,
-    help="Quick: check the signature and the hashes that link the records, no more.",
+    help="Quick: check the signature and the hashes that link the records, no more; "
+    "takes no --anchor.",
 )
 @jobs_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -90,6 +90,7 @@ def walk_segments(walk: Walk, path: str, jobs: int) -> None:
         for group, future in zip(groups, found, strict=True):
             if not _take(walk, group[0], future.result()):
                 return
+            walk.began.update(group)
     except BrokenProcessPool:
         return  # no processes to be had here; the walk goes on alone
     finally:

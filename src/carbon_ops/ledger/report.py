@@ -28,6 +28,7 @@ class Report(NamedTuple):
     signer: str | None = None  # name and key id of the key in force
     signed: bool = False
     anchors: tuple[str, ...] = ()  # what outside the ledger it was compared with
+    unseen: tuple[str, ...] = ()  # witnesses given whose signature is nowhere
     links_only: bool = False
     recomputed: int | None = None  # estimates derived anew; None: not asked for
     skipped: int = 0  # estimates of a schema that this version cannot derive anew
@@ -88,11 +89,12 @@ class Report(NamedTuple):
     def _anchor(self) -> str:
         if self.code in _ANCHOR_CODES and self.verdict == "TAMPERED":
             return f"FAILED, {self.code}; {self.detail}"
+        unseen = "".join(f"; NOT cosigned by {name}" for name in self.unseen)
         if self.anchors and self.verdict != "NOT_CHECKED":
-            return f"checked; {', '.join(self.anchors)}"
+            return f"checked; {', '.join(self.anchors)}{unseen}"
         return (
             "NOT CHECKED; a rollback of everything, or another history by the key's "
-            "holder, would not show"
+            f"holder, would not show{unseen}"
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -100,6 +102,7 @@ class Report(NamedTuple):
         fields: dict[str, object] = self._asdict()
         return fields | {
             "anchors": list(self.anchors),
+            "unseen": list(self.unseen),
             "pending": self.pending,
             "lines": list(self.lines),
             "exit_code": self.exit_code,

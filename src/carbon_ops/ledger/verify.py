@@ -58,13 +58,14 @@ def verify_ledger(
         vkeys: Keys that are trusted: the ledger's, and those of witnesses. The one in
             the ledger's first record is never believed.
         origin: The ledger's name; that of the first key by default.
-        anchor: One or more earlier checkpoints kept elsewhere: file names or bytes.
+        anchor: One or more earlier checkpoints kept elsewhere: file names or bytes. Lines
+            of witnesses whose keys are given are checked there as well.
         min_size: Records known to have been covered.
         max_age: Greatest age [s] of the newest covered record.
         strict: Records beyond the checkpoint make the exit status 1.
         recompute: Derive the grams of every estimate from its own inputs.
         links_only: Check the hashes that link the records (and the signature), but
-            neither canonical form nor tree.
+            neither canonical form nor tree, and so no anchor.
         jobs: Processes that check sealed segments side by side. More than 1 needs a
             main module that can be imported, as all of :mod:`multiprocessing` does.
         progress: Called with the number of records done so far.
@@ -84,6 +85,8 @@ def verify_ledger(
     if recompute and links_only:
         raise InvalidInputError("recompute reads records, links_only does not")
     anchors = [Kept.read(a) for a in _as_list(anchor)]
+    if anchors and links_only:
+        raise InvalidInputError("an anchor names a root, links_only computes none")
     check = _Check(os.fspath(path), keys, origin, anchors, min_size, max_age)
     check.base = Report("OK", strict=strict, links_only=links_only)
     try:
@@ -109,6 +112,7 @@ class Kept:
         self.name = name
         self.note: Note | None = parse_note(data) if b"\n\n" in data else None
         self.checkpoint = Checkpoint.parse(self.note.body if self.note else data)
+        self.seen_by: list[str] = []  # witnesses whose lines in it were checked
 
     @classmethod
     def read(cls, anchor: Anchor) -> Kept:
@@ -221,17 +225,19 @@ class _Check:
             _, fault = KeyHistory("", self.keys, None, ()).signed(self.note, 0)
             if fault is not None and fault.code == "E_CKPT_SIG":
                 return fault
-        return self._read_cosignatures(self.note)
+        self.seen_s, fault = self._cosignatures(self.note)
+        return fault
 
-    def _read_cosignatures(self, note: Note) -> Fault | None:
+    def _cosignatures(self, note: Note) -> tuple[list[tuple[str, int]], Fault | None]:
+        found: list[tuple[str, int]] = []
         for key in self.witnesses:
             for line in note.by(key):
                 at_s = cosigned_at(key, note.body, line.blob)
                 if at_s is None:
                     why = f"the cosignature of {key.short()} does not fit"
-                    return Fault("E_COSIG", None, why)
-                self.seen_s.append((key.short(), at_s))
-        return None
+                    return [], Fault("E_COSIG", None, why)
+                found.append((key.short(), at_s))
+        return found, None
 
     # --- after the last record
 
@@ -316,12 +322,19 @@ class _Check:
 
     def _outside(self, walk: Walk, history: KeyHistory | None) -> Report:
         size = self.claim.size if self.claim else walk.chain.seq
-        agreed = [f"cosigned by {name}" for name, _ in self.seen_s]
+        links_only = self.base.links_only  # then nothing leads from records to a root
+        agreed = [f"cosigned by {name}" for name, _ in self.seen_s if not links_only]
+        seen = {name for name, _ in self.seen_s}
         for kept in self.anchors:
             fault = self._compare(kept, size, walk, history)
             if fault is not None:
                 return self.failed(fault)
-            agreed.append(f"agrees with {kept.name} of {kept.checkpoint.size} records")
+            told = f"agrees with {kept.name} of {kept.checkpoint.size} records"
+            told += "".join(f", cosigned by {name}" for name in kept.seen_by)
+            agreed.append(told)
+            seen.update(kept.seen_by)
+        unseen = [key.short() for key in self.witnesses if key.short() not in seen]
+        self.base = self.base._replace(unseen=tuple(unseen))
         if self.min_size is not None:
             if size < self.min_size:
                 why = f"{size} records are covered, {self.min_size} were known"
@@ -355,14 +368,17 @@ class _Check:
                 f"the anchor {kept.name} is of {anchor.origin!r}, the ledger of "
                 f"{self.base.origin!r}"
             )
-        if kept.note is not None and history is not None:
-            _, fault = history.signed(kept.note, anchor.size)
+        if kept.note is not None:
+            seen, fault = self._cosignatures(kept.note)
+            if history is not None:
+                fault = history.signed(kept.note, anchor.size)[1] or fault
             if fault is not None:
                 raise InvalidInputError(f"the anchor {kept.name}: {fault.detail}")
+            kept.seen_by = [name for name, _ in seen]
         if anchor.size > size:
             why = f"{size} records are covered, {kept.name} covers {anchor.size}"
             return Fault("E_ROLLBACK", size, why)
-        if not self.base.links_only and walk.roots.get(anchor.size) != anchor.root:
+        if walk.roots.get(anchor.size) != anchor.root:
             why = f"the first {anchor.size} records are not those of {kept.name}"
             return Fault("E_FORK", None, why)
         return None

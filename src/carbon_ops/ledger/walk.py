@@ -58,6 +58,7 @@ class Walk:
         self.tree = Frontier()
         self.roots: dict[int, bytes] = {}
         self.torn: Fault | None = None  # an unfinished end, beyond the checkpoint
+        self.began: set[int] = set()  # first records of the segments that were read
         self._marks = sorted(set(options.marks))
         self._progress = progress
         self._mark()
@@ -130,13 +131,16 @@ class Walk:
                 descriptor = open_file(os.path.join(path, segment_name(before)))
                 if descriptor is None:
                     break
+                self.began.add(before)
                 self.file(descriptor, last=False)
                 if self.chain.seq == before and self.fault is None:
                     self._stop("E_TRUNCATED", "its segment is empty")
             if self.fault is not None or self.torn is not None:
                 return
             descriptor = open_file(os.path.join(path, ACTIVE))
-            later = [first for first in segments(path) if first >= self.chain.seq]
+            found = segments(path)
+            later = [first for first in found if first >= self.chain.seq]
+            strays = [first for first in found if first not in self.began.union(later)]
             if later and later[0] == self.chain.seq:  # sealed since we looked
                 if descriptor is not None:
                     os.close(descriptor)
@@ -150,6 +154,9 @@ class Walk:
                     os.close(descriptor)
             elif descriptor is not None:
                 self.file(descriptor, last=True)
+            if strays and self.fault is None:  # others would read it, we did not
+                why = f"{segment_name(strays[0])} begins inside another segment"
+                self.chain.fault = Fault("E_SEQ", strays[0], why)
             return
 
     def _active_is_later(self, descriptor: int) -> bool:
