@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.estimate import given
+from carbon_ops.estimate.estimator import LEAST_COVERAGE, MOST_COVERAGE
 from carbon_ops.estimate.figure import figure, label_of
 from carbon_ops.estimate.inputs import Exact, Input, Lognormal, parse
 from carbon_ops.estimate.instant import instant
@@ -48,7 +49,13 @@ def recompute(record: Mapping[str, Any]) -> dict[str, Any]:
         )
     try:
         return _again(record)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+    ) as error:
         raise InvalidInputError(
             f"the estimate cannot be recomputed: {type(error).__name__}: {error}"
         ) from error
@@ -68,6 +75,8 @@ def made_elsewhere(record: Mapping[str, Any]) -> str | None:
 
 def _again(record: Mapping[str, Any]) -> dict[str, Any]:
     again = dict(record)
+    if not LEAST_COVERAGE <= float(record["coverage"]) <= MOST_COVERAGE:
+        raise ValueError(f"coverage {record['coverage']!r:.40}")  # else: any effort
     inputs = {item["name"]: parse(item) for item in record["inputs"]}
     shared = tuple(i for name, i in inputs.items() if "." not in name)
     if record["energy_wh"] is not None:
