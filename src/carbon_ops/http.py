@@ -109,12 +109,6 @@ class HttpClient:
         self._lock = Lock()
         self._client: httpx.Client | None = None
 
-    def __enter__(self) -> HttpClient:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from email.utils import formatdate
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_wait_that_is_asked_for_is_kept(server: FakeServer) -> None:
     server.faults = [Answer(429, b"", {"retry-after": "1"})]
     began = time.monotonic()
 
-    with HttpClient(server.url) as client:
+    with closing(HttpClient(server.url)) as client:
         client.get("/x", {})
 
     assert time.monotonic() - began >= 1.0
@@ -62,7 +63,10 @@ def test_a_wait_that_is_asked_for_is_kept(server: FakeServer) -> None:
 def test_a_wait_longer_than_there_is_time_is_a_no(server: FakeServer) -> None:
     server.faults = [Answer(429, b"", {"retry-after": "3600"})]
 
-    with HttpClient(server.url) as client, pytest.raises(ProviderError, match="3600"):
+    with (
+        closing(HttpClient(server.url)) as client,
+        pytest.raises(ProviderError, match="3600"),
+    ):
         client.get("/x", {})
 
     assert len(server.seen) == 1
@@ -74,7 +78,10 @@ def test_a_reply_without_end_is_cut_off(
     monkeypatch.setattr(http, "MOST_BYTES", 1000)
     server.faults = [Answer(200, b"x" * 1001)]
 
-    with HttpClient(server.url) as client, pytest.raises(ProviderError, match="1000"):
+    with (
+        closing(HttpClient(server.url)) as client,
+        pytest.raises(ProviderError, match="1000"),
+    ):
         client.get("/x", {})
 
 
@@ -83,7 +90,7 @@ def test_a_compressed_reply_is_refused(server: FakeServer) -> None:
     server.faults = [Answer(200, bomb, {"content-encoding": "gzip"})]
 
     with (
-        HttpClient(server.url) as client,
+        closing(HttpClient(server.url)) as client,
         pytest.raises(ProviderError, match="compress"),
     ):
         client.get("/x", {})
@@ -92,7 +99,7 @@ def test_a_compressed_reply_is_refused(server: FakeServer) -> None:
 def test_a_redirect_does_not_carry_the_key_away(server: FakeServer) -> None:
     with Echo() as elsewhere:
         server.faults = [Answer(307, b"", {"location": elsewhere.url + "/x"})]
-        with HttpClient(server.url) as client, pytest.raises(ProviderError):
+        with closing(HttpClient(server.url)) as client, pytest.raises(ProviderError):
             client.get("/x", {}, {"authorization": Secret("k")})
 
         assert elsewhere.seen == []
@@ -127,10 +134,13 @@ def test_a_silent_server_and_one_that_drips_are_given_up(
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with HttpClient(url, timeout_s=0.2) as client, pytest.raises(ProviderError):
+        with (
+            closing(HttpClient(url, timeout_s=0.2)) as client,
+            pytest.raises(ProviderError),
+        ):
             client.get("/silent", {})
         with (
-            HttpClient(url, timeout_s=5.0, total_s=0.5) as client,
+            closing(HttpClient(url, timeout_s=5.0, total_s=0.5)) as client,
             pytest.raises(ProviderError, match=r"0\.5 s"),
         ):
             client.get("/drip", {})
@@ -143,7 +153,7 @@ def test_a_silent_server_and_one_that_drips_are_given_up(
 def test_a_pause_between_requests_is_kept(server: FakeServer) -> None:
     began = time.monotonic()
 
-    with HttpClient(server.url, gap_s=0.2) as client:
+    with closing(HttpClient(server.url, gap_s=0.2)) as client:
         for _ in range(3):
             client.get("/x", {})
 
@@ -153,7 +163,10 @@ def test_a_pause_between_requests_is_kept(server: FakeServer) -> None:
 def test_an_error_names_host_and_path_but_no_parameter(server: FakeServer) -> None:
     server.close()
 
-    with HttpClient(server.url) as client, pytest.raises(ProviderError) as error:
+    with (
+        closing(HttpClient(server.url)) as client,
+        pytest.raises(ProviderError) as error,
+    ):
         client.get("/x", {"api_key": "s3cret"}, {"auth": Secret("s3cret")})
 
     assert "/x" in str(error.value)

@@ -41,13 +41,14 @@ def command(
     yearly, so this compares places, not hours.
     """
     from carbon_ops.estimate.estimator import CarbonEstimator
-    from carbon_ops.estimate.what_if import what_if
 
-    ends = options.limits(start, end, 86_400.0)
-    records = what_if(
-        CarbonEstimator(), regions, *ends, energy_wh, energy_u_wh=energy_u_wh
-    )
-    found = {region: record.to_dict() for region, record in records.items()}
+    ends, estimator = options.limits(start, end, 86_400.0), CarbonEstimator()
+    found = {
+        region: estimator.estimate_over_span(
+            *ends, energy_wh, energy_u_wh=energy_u_wh, region=region
+        ).to_dict()
+        for region in regions
+    }
     if as_json:
         click.echo(json.dumps({"energy_wh": energy_wh, "regions": found}))
         return

@@ -153,15 +153,9 @@ class CarbonEstimator:
             UnknownRegionError: the provider does not know the region.
             ProviderError: the provider gave no usable answer.
         """
-        return self._estimate(
-            instant(start_ts, "start_ts"),
-            instant(end_ts, "end_ts"),
-            given.energy(energy_wh, energy_u_wh),
-            basis="given",
-            region=region,
-            validate=validate,
-            digits=digits,
-        )
+        ends = instant(start_ts, "start_ts"), instant(end_ts, "end_ts")
+        energy = given.energy(energy_wh, energy_u_wh)
+        return self._estimate(ends, energy, "given", region, validate, digits)
 
     def estimate_metric(
         self,
@@ -191,16 +185,10 @@ class CarbonEstimator:
                 f"not a metric: {lacks}",
                 hint="Give what EnergyLogger.log_metrics() or span.metric gave.",
             ) from error
+        ends = instant(start, "timestamp_start"), instant(end, "timestamp_end")
         basis: EnergyBasis = "dynamic" if policy == "excluded" else "attributed"
-        return self._estimate(
-            instant(start, "timestamp_start"),
-            instant(end, "timestamp_end"),
-            given.measured(joules, u_j, bounds, f"metric, source {source}"),
-            basis=basis,
-            region=region,
-            validate=validate,
-            digits=digits,
-        )
+        used = given.measured(joules, u_j, bounds, f"metric, source {source}")
+        return self._estimate(ends, used, basis, region, validate, digits)
 
     estimate_over_span_async = _in_thread(estimate_over_span)
     estimate_metric_async = _in_thread(estimate_metric)
@@ -238,15 +226,14 @@ class CarbonEstimator:
 
     def _estimate(
         self,
-        start_ns: int,
-        end_ns: int,
+        ends: tuple[int, int],
         energy: tuple[float | None, tuple[Input, ...]],
-        *,
         basis: EnergyBasis,
         region: str | None,
         validate: bool,
         digits: int,
     ) -> CarbonRecord:
+        start_ns, end_ns = ends
         if end_ns < start_ns:
             raise InvalidInputError(
                 f"the span ends {(start_ns - end_ns) / NS_PER_S:g} s before it starts"

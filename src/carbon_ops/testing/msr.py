@@ -74,9 +74,11 @@ class FakeMsr:
 
     def set(self, package: int, register: int, value: int) -> None:
         """Set a register on every CPU of a package."""
-        for cpu, its in enumerate(self._packages):
-            if its == package:
-                self.set_cpu(cpu, register, value)
+        for cpu in self._cpus(package):
+            self.set_cpu(cpu, register, value)
+
+    def _cpus(self, package: int) -> list[int]:
+        return [cpu for cpu, its in enumerate(self._packages) if its == package]
 
     def set_cpu(self, cpu: int, register: int, value: int) -> None:
         """Set a register on one CPU."""
@@ -86,6 +88,5 @@ class FakeMsr:
 
     def cut(self, package: int, size: int = 0) -> None:
         """Let reads from ``size`` on fail on every CPU of a package."""
-        for cpu, its in enumerate(self._packages):
-            if its == package:
-                os.truncate(self.device(cpu), size)
+        for cpu in self._cpus(package):
+            os.truncate(self.device(cpu), size)

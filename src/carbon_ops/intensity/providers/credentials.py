@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from carbon_ops.config import user_file
 from carbon_ops.errors import ConfigError
 from carbon_ops.http import Secret
 
@@ -17,8 +18,7 @@ MOST_BYTES = 64 * 1024
 
 def path() -> str:
     """Return where the file is looked for."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "carbon-ops", "credentials")
+    return os.path.join(os.path.dirname(user_file(os.environ)), "credentials")
 
 
 def secret(name: str) -> Secret:

@@ -16,7 +16,7 @@ import math
 import os
 from functools import partial
 from itertools import takewhile
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from carbon_ops.errors import InvalidInputError, ProviderError, UnknownRegionError
 from carbon_ops.intensity import series
@@ -39,7 +39,12 @@ from carbon_ops.intensity.static import (
 MOST_BYTES = 64 * 1024 * 1024
 _UNITS = ("g/kWh", "gCO2/kWh", "gCO2e/kWh", "gCO2eq/kWh")
 _TRUE, _FALSE = ("1", "true", "yes"), ("", "0", "false", "no", "none")
-_T = TypeVar("_T")
+_LABELS = {
+    "signal": get_args(Signal),
+    "factor_basis": get_args(FactorBasis),
+    "accounting": get_args(Accounting),
+    "gas": get_args(Gas),
+}
 
 
 class FileProvider:
@@ -72,10 +77,8 @@ class FileProvider:
             raise InvalidInputError(
                 f"{path} is neither CSV nor JSON: {error}"
             ) from error
-        self._signal: Signal = self._one_of(about, "signal", get_args(Signal))
-        basis: FactorBasis = self._one_of(about, "factor_basis", get_args(FactorBasis))
-        accounting: Accounting = self._one_of(about, "accounting", get_args(Accounting))
-        gas: Gas = self._one_of(about, "gas", get_args(Gas))
+        labels = {key: self._one_of(about, key, _LABELS[key]) for key in _LABELS}
+        self._signal: Signal = labels["signal"]
         self._one_of({"unit": _UNITS[0]} | about, "unit", _UNITS)
         self._zone = about.get("zone", "").strip()
         if not self._zone:
@@ -86,10 +89,7 @@ class FileProvider:
             g_per_kwh=0.0,
             cv=cv,
             residual_cv=0.0,
-            signal=self._signal,
-            factor_basis=basis,
-            accounting=accounting,
-            gas=gas,
+            **labels,
             zone=self._zone,
             provider=self.name,
             version=f"{os.path.basename(path)} sha256:{self._sha256}",
@@ -122,14 +122,13 @@ class FileProvider:
         found = series.cover(self._points, start_ns, end_ns, make)
         return Series(signal, found, self._sha256)
 
-    def _one_of(self, about: dict[str, str], key: str, known: tuple[_T, ...]) -> _T:
-        for value in known:
-            if about.get(key) == value:
-                return value
-        raise InvalidInputError(
-            f"{self._path}: {key} is {about.get(key)!r}",
-            hint=f"Say one of {', '.join(map(str, known))}.",
-        )
+    def _one_of(self, about: dict[str, str], key: str, known: tuple[str, ...]) -> Any:
+        if about.get(key) not in known:
+            raise InvalidInputError(
+                f"{self._path}: {key} is {about.get(key)!r:.80}",
+                hint=f"Say one of {', '.join(known)}.",
+            )
+        return about[key]
 
     def _point(self, row: dict[str, Any]) -> Point:
         start, end = (series.instant(row.get(key)) for key in ("start", "end"))
