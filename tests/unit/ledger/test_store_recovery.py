@@ -17,8 +17,13 @@ import pytest
 
 from carbon_ops.errors import LedgerError
 from carbon_ops.ledger.chain import draft, record_hash
-from carbon_ops.ledger.note import Signer
-from carbon_ops.ledger.store import Ledger, LedgerCorruptError, LedgerWriteError
+from carbon_ops.ledger.note import Checkpoint, Signer, parse_note, sign_note
+from carbon_ops.ledger.store import (
+    CheckpointDelayed,
+    Ledger,
+    LedgerCorruptError,
+    LedgerWriteError,
+)
 from carbon_ops.ledger.verify import verify_ledger
 
 KEY = Signer("host.example/test", bytes(range(32)))
@@ -336,8 +341,9 @@ def test_a_missing_segment_is_named_by_its_first_record(
         (lambda data: data[: data.rfind(b"\n", 0, -1) + 1], "E_TRUNCATED", 127),
         (lambda data: data[:-1], "E_TRUNCATED", 127),
         (lambda data: b"", "E_TRUNCATED", 64),
+        (lambda data: data.replace(b"hash", b"hasn", 1), "E_SCHEMA", 64),
     ],
-    ids=["changed", "a line cut", "a line feed cut", "emptied"],
+    ids=["changed", "a line cut", "a line feed cut", "emptied", "no hash"],
 )
 def test_of_an_unsigned_ledger_the_newest_segment_is_checked(
     tmp_path: Path, spoil: Callable[[bytes], bytes], code: str, seq: int
@@ -349,6 +355,69 @@ def test_of_an_unsigned_ledger_the_newest_segment_is_checked(
     with pytest.raises(LedgerCorruptError) as caught:
         Ledger.open(path)
     assert (caught.value.code, caught.value.seq) == (code, seq)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"segment_records":64', b'"segment_records":63'),
+        (b'"segment_records":64', b'"segment_records":8192'),
+        (b'"segment_records":64', b'"segment_records":true'),
+        (b'"origin":"host.example/test"', b'"origin":7'),
+        (b'"format":1', b'"format":"1"'),
+        (b'"format":1', b'"format":0'),
+    ],
+)
+def test_a_first_record_that_makes_no_sense_is_refused(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    path = made(tmp_path / "l", None, records=1)
+    active = path / "active.jsonl"
+    assert old in active.read_bytes()
+    active.write_bytes(active.read_bytes().replace(old, new))
+    with pytest.raises(LedgerCorruptError) as caught:
+        Ledger.open(path)
+    assert (caught.value.code, caught.value.seq) == ("E_GENESIS", 0)
+
+
+def test_the_checkpoint_of_another_ledger_with_the_same_key_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = made(tmp_path / "l")
+    claim = Checkpoint.parse(parse_note((path / "checkpoint").read_bytes()).body)
+    moved = claim._replace(origin="host.example/other")
+    (path / "checkpoint").write_bytes(sign_note(moved.body(), KEY))
+    with pytest.raises(LedgerCorruptError, match="E_ORIGIN"):
+        Ledger.open(path, signer=KEY)
+
+
+def test_opening_a_signed_ledger_reads_the_end_of_it_alone(tmp_path: Path) -> None:
+    """So that it takes no longer for a million records. `verify` reads all of them."""
+    path = made(tmp_path / "l", records=200)
+    first = path / f"seg-{0:020d}.jsonl"
+    genesis = first.read_bytes().partition(b"\n")[0]
+    first.chmod(0o644)
+    first.write_bytes(genesis + b"\nnot read\n")
+    with Ledger.open(path, signer=KEY) as ledger:
+        assert ledger.append(record(1)).seq == 200
+    assert verify_ledger(path, vkeys=[KEY.vkey]).code == "E_PARSE"
+
+
+def test_a_checkpoint_that_lags_and_cannot_be_mended_is_an_error(
+    tmp_path: Path,
+) -> None:
+    path = made(tmp_path / "l")
+    old = (path / "checkpoint").read_bytes()
+    with Ledger.open(path, signer=KEY) as ledger:
+        ledger.append(record(1))
+    (path / "checkpoint").write_bytes(old)
+    before = contents(path)
+    with (
+        files_up_to(len(before["active.jsonl"]) - 1),
+        pytest.raises(CheckpointDelayed, match="too large"),
+    ):
+        Ledger.open(path, signer=KEY)
+    assert contents(path) == before
 
 
 def test_records_beyond_the_checkpoint_are_covered_at_the_next_open(

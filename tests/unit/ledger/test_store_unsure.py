@@ -110,6 +110,18 @@ def test_while_the_disk_still_refuses_the_error_says_how_far_it_is_sure(
     assert verdict(path, key) == "OK 4"
 
 
+def test_a_flush_that_cannot_make_sure_says_so(
+    tmp_path: Path, key: Signer | None, broken: Break
+) -> None:
+    with Ledger.init(tmp_path / "l", signer=key) as ledger:
+        broken(times=2)
+        with pytest.raises(LedgerWriteError):
+            ledger.append(record(1))
+        with pytest.raises(LedgerWriteError, match="records before 1 are known"):
+            ledger.flush()
+        ledger.flush()
+
+
 def test_records_that_the_disk_lost_after_all_are_written_again_by_their_owner(
     tmp_path: Path, key: Signer | None, broken: Break
 ) -> None:
