@@ -44,7 +44,7 @@ SCRIPTS = (
     Script(
         "Appending to a ledger",
         "ledger_append.py",
-        ("--records", "20000", "--rounds", "3"),
+        ("--records", "1000000", "--rounds", "3"),
     ),
     Script(
         "Verifying a ledger",
