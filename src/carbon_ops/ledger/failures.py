@@ -21,8 +21,8 @@ class LedgerWriteError(LedgerError):
 
     :attr:`durable` holds the receipts of those records of the call that are on the disk
     all the same, from its first record on; the others are not in the ledger. With
-    :attr:`unsure` the disk did not say whether it kept the next ones, :attr:`attempted`
-    as far as they are known. The next call reads the ledger anew and writes its end anew;
+    :attr:`unsure` the disk, or the process that wrote for this one, did not say whether
+    it kept the next ones, :attr:`attempted` as far as they are known. The next call reads the ledger anew and writes its end anew;
     then :meth:`~carbon_ops.ledger.store.Ledger.holds` says which of them are there.
     """
 
