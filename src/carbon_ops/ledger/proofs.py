@@ -199,14 +199,16 @@ def check_proof(
         named = json.loads(record).get("seq")
     except (ValueError, AttributeError, RecursionError):
         named = None
-    if named != seq:
+    if named != seq or type(named) is not int:
         why = f"the record calls itself {named!r:.40}"
         return about._replace(holds=False, code="E_SEQ", detail=why)
     return about
 
 
 def _parse(data: bytes) -> tuple[int, bytes, list[bytes], bytes]:
-    if len(data) > MAX_PROOF_BYTES or not data.startswith(_HEADER):
+    if len(data) > MAX_PROOF_BYTES:
+        raise NoteError(f"it is longer than {MAX_PROOF_BYTES} bytes")
+    if not data.startswith(_HEADER):
         raise NoteError("it does not begin with c2sp.org/tlog-proof@v1")
     head, found, note = data[len(_HEADER) :].partition(b"\n\n")
     lines = head.split(b"\n")

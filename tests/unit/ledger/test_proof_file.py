@@ -45,8 +45,11 @@ def test_a_record_that_gives_itself_another_number_is_refused() -> None:
     """Its writer signed it: the proof is right, the place is a lie."""
     lines = chained([record(seq) for seq in range(70)], seq=100)
     assert check_proof(made(7, lines), [KEY.key]).code == "E_SEQ"
-    lines[7] = b"no record"
-    assert check_proof(made(7, lines), [KEY.key]).code == "E_SEQ"
+    for text in (b"no record", b"[7]", b'{"seq":7.0}', b"{" * 50_000):
+        lines[7] = text
+        assert check_proof(made(7, lines), [KEY.key]).code == "E_SEQ"
+    lines[1] = b'{"seq":true}'
+    assert check_proof(made(1, lines), [KEY.key]).code == "E_SEQ"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,5 @@ def test_any_bytes_give_an_answer() -> None:
         assert not report.holds or report.record == LEDGER.lines[7]
     assert not check_proof(b"", [KEY.key]).holds
     assert not check_proof(b"x" * 10**6, [KEY.key]).holds
+    long = made(7).replace(b"extra ", b"extra " + b"A" * 10**7)
+    assert "longer than" in check_proof(long, [KEY.key]).detail
