@@ -16,6 +16,7 @@ from carbon_ops.clock import wall_ns
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.ledger.chain import FORMAT
 from carbon_ops.ledger.checks import Fault
+from carbon_ops.ledger.kept import Anchor, Kept, read_all
 from carbon_ops.ledger.note import (
     COSIGNATURE,
     ED25519,
@@ -32,7 +33,6 @@ from carbon_ops.ledger.report import Report
 from carbon_ops.ledger.rotation import KeyHistory
 from carbon_ops.ledger.walk import Options, Walk
 
-Anchor = str | os.PathLike[str] | bytes
 _CLOCK_SLACK_S = 300.0  # by which a record may be ahead of the verifier's clock
 
 
@@ -84,7 +84,7 @@ def verify_ledger(
         raise InvalidInputError("jobs, min_size and max_age cannot be negative")
     if recompute and links_only:
         raise InvalidInputError("recompute reads records, links_only does not")
-    anchors = [Kept.read(a) for a in _as_list(anchor)]
+    anchors = read_all(anchor)
     if anchors and links_only:
         raise InvalidInputError("an anchor names a root, links_only computes none")
     check = _Check(os.fspath(path), keys, origin, anchors, min_size, max_age)
@@ -97,42 +97,6 @@ def verify_ledger(
     except OSError as error:
         why = f"cannot read {error.filename or path}: {error.strerror}"
         return check.base._replace(verdict="NOT_CHECKED", code="E_IO", detail=why)
-
-
-def _as_list(anchor: Anchor | Sequence[Anchor] | None) -> Sequence[Anchor]:
-    if anchor is None:
-        return ()
-    return (anchor,) if isinstance(anchor, (str, bytes, os.PathLike)) else anchor
-
-
-class Kept:
-    """A checkpoint that was kept elsewhere: a signed note, or its three lines alone."""
-
-    def __init__(self, data: bytes, name: str) -> None:
-        self.name = name
-        self.note: Note | None = parse_note(data) if b"\n\n" in data else None
-        self.checkpoint = Checkpoint.parse(self.note.body if self.note else data)
-        self.seen_by: list[str] = []  # witnesses whose lines in it were checked
-
-    @classmethod
-    def read(cls, anchor: Anchor) -> Kept:
-        """Read an anchor from a file, or take the bytes given.
-
-        Raises:
-            NoteError: it is no checkpoint.
-            InvalidInputError: the file cannot be read.
-        """
-        if isinstance(anchor, bytes):
-            return cls(anchor, "anchor")
-        name = os.fspath(anchor)
-        try:
-            with open(name, "rb") as file:
-                data = file.read(MAX_NOTE_BYTES + 1)
-        except OSError as error:
-            raise InvalidInputError(
-                f"cannot read the anchor {name}: {error.strerror}"
-            ) from error
-        return cls(data, name)
 
 
 class _Check:

@@ -154,6 +154,17 @@ def test_a_checkpoint_that_was_not_confirmed_is_written_anew(
     assert verdict(path, KEY) == "OK 3"
 
 
+def test_a_checkpoint_that_could_not_be_written_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "l"
+    with Ledger.init(path, signer=KEY) as ledger:
+        (path / f"checkpoint.tmp.{os.getpid()}").mkdir()
+        with pytest.raises(CheckpointDelayed, match="Is a directory") as caught:
+            ledger.append(record(1))
+        assert caught.value.seq == 1
+        (path / f"checkpoint.tmp.{os.getpid()}").rmdir()
+    assert verdict(path, KEY) == "OK 2"
+
+
 def test_closing_writes_the_checkpoint_that_is_missing(
     tmp_path: Path, broken: Break
 ) -> None:
