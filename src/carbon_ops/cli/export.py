@@ -106,15 +106,13 @@ def prometheus(
     from carbon_ops.export import prometheus as export
     from carbon_ops.export.host import HostView
 
-    settings = config.load()
-    zone = region or settings["region"].value
     where = export.address(listen)
     view = HostView(
-        socket or str(settings["socket"].value),
+        str(config.chosen("socket", socket)),
         # One look alone divides nothing.
         top=0 if textfile is not None and interval is None else top,
         parts=parts,
-        region=None if zone is None else str(zone),
+        region=config.chosen("region", region),
         cgroup_root=cgroup_root,
         pod_logs=pod_logs,
     )

@@ -36,9 +36,8 @@ def pue_of(name: str) -> Pue | None:
     regions, operators = load("cloud_regions"), load("cloud_operators")
     row = regions.rows.get(name)
     if row is not None and row[2]:
-        return Pue(
-            float(row[2]), REGION_U, f"{name}: {regions.meta['pue_source']}", row[3]
-        )
+        source = f"{name}: {regions.meta['pue_source']}"
+        return Pue(float(row[2]), REGION_U, source, row[3])
     mean = operators.rows.get(name.partition(":")[0])
     if mean is None or (":" in name and row is None):
         return None
@@ -54,7 +53,6 @@ class HardwareCarbon(NamedTuple):
     cv: float
     gas: str
     source: str
-    year: str
 
 
 def embodied_in(hardware: str) -> HardwareCarbon:
@@ -69,5 +67,5 @@ def embodied_in(hardware: str) -> HardwareCarbon:
             f"no embodied figure for {hardware!r}",
             hint=f"Known: {', '.join(rows)}. A figure of the manufacturer is better.",
         )
-    kg, cv, gas, year, source = rows[hardware]
-    return HardwareCarbon(float(kg) * 1000.0, float(cv), gas, source, year)
+    kg, cv, gas, _, source = rows[hardware]
+    return HardwareCarbon(float(kg) * 1000.0, float(cv), gas, source)

@@ -219,9 +219,7 @@ class CarbonEstimator:
         """
         from carbon_ops.estimate.table import many
 
-        place = self.region if region is None else region
-        if place is None:
-            _hint()
+        place = self._place(region)
         return many(self, place, start_ts, end_ts, energy_wh, energy_u_wh)
 
     def _estimate(
@@ -240,9 +238,7 @@ class CarbonEstimator:
             )
         if digits not in (1, 2):
             raise InvalidInputError(f"digits must be 1 or 2, got {digits!r}")
-        place = self.region if region is None else region
-        if place is None:
-            _hint()
+        place = self._place(region)
         energy_wh, parts = energy
         shared = parts if self.pue_input is None else (*parts, self.pue_input)
         figures: dict[str, Figure] = {}
@@ -290,6 +286,19 @@ class CarbonEstimator:
             raw_sha256=raw,
         )
 
+    def _place(self, region: str | None) -> str | None:
+        """Return the region that is meant; say once per process that nobody named one."""
+        global _hinted  # noqa: PLW0603 - once per process is the point
+        place = self.region if region is None else region
+        # A file has a zone of its own.
+        if place is None and self.intensity.name != "file" and not _hinted:
+            _hinted = True
+            sys.stderr.write(
+                "carbon-ops: no region given, using the world's distribution of grids, "
+                'which is wide; name yours: region="DE", or --region DE for a command\n'
+            )
+        return place
+
     def _factor(
         self, region: str | None, signal: Signal, start: int, end: int, energy_wh: float
     ) -> tuple[span.Factor | str, str | None]:
@@ -332,14 +341,3 @@ class CarbonEstimator:
                     spare.append(gap)
         intervals, reason = span.filled(series, self._policy, self._limit, spare)
         return intervals, reason, series.raw_sha256
-
-
-def _hint() -> None:
-    """Say once per process that nobody named a region."""
-    global _hinted  # noqa: PLW0603 - once per process is the point
-    if not _hinted:
-        _hinted = True
-        sys.stderr.write(
-            "carbon-ops: no region given, using the world's distribution of grids, which "
-            'is wide; name yours: region="DE", or --region DE for a command\n'
-        )

@@ -206,13 +206,10 @@ def shape(value: Distribution) -> Shape:
 
 
 def _point(value: Distribution) -> float:
-    if isinstance(value, Exact):
-        return value.value
-    if isinstance(value, Lognormal):
-        return value.mean
-    if isinstance(value, Uniform):
-        return value.lower
-    return min(max(value.mu, value.lower), value.upper)
+    """Return the only value of a distribution without spread."""
+    if isinstance(value, TruncatedNormal):
+        return min(max(value.mu, value.lower), value.upper)
+    return value[0]
 
 
 def quantile(value: Distribution, p: float) -> float:

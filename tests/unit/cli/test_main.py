@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,12 +49,23 @@ def test_what_the_encoding_of_the_output_lacks_is_escaped() -> None:
     assert b"gCO2e per \\u2588" in done.stdout
 
 
-def test_the_hint_about_the_region_fits_a_command_too() -> None:
+def test_the_hint_about_the_region_fits_a_command_too(tmp_path: Path) -> None:
     span = ("--start", "0", "--end", "1", "--energy-wh", "1")
     done = subprocess.run(
         [*CLI, "estimate", *span], capture_output=True, text=True, check=True
     )
     assert "--region DE" in done.stderr
+    grid = tmp_path / "grid.csv"
+    grid.write_text(
+        "# signal: average\n# factor_basis: lifecycle\n# accounting: production\n"
+        "# gas: CO2e\n# zone: DE\nstart,end,g_per_kwh\n"
+        "1970-01-01T00:00:00Z,1970-01-01T01:00:00Z,300\n"
+    )
+    file = ("--provider", f"file:{grid}", "--signal", "average")
+    done = subprocess.run(
+        [*CLI, "estimate", *span, *file], capture_output=True, text=True, check=True
+    )
+    assert (done.stderr, "DE 300" in done.stdout) == ("", True)
     settings = {**os.environ, "CARBON_OPS_REGION": "FR"}
     done = subprocess.run(
         [*CLI, "estimate", *span],

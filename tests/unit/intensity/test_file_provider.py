@@ -90,6 +90,7 @@ def test_without_a_stated_uncertainty_the_default_is_named(tmp_path: Path) -> No
         {"accounting": ""},
         {"gas": "SF6"},
         {"zone": " "},
+        {"zone": "DE\x1b[2J"},
         {"unit": "percentile"},
         {"unit": "lbs/MWh"},
         {"u_rel": "NaN"},
@@ -118,9 +119,10 @@ def test_a_file_that_does_not_say_what_it_counts_is_refused(
 def test_a_row_that_makes_no_sense_is_refused(
     tmp_path: Path, row: dict[str, Any]
 ) -> None:
-    data = [DOCUMENT["data"][0] | row]
+    good = DOCUMENT["data"][0]
+    data = [good, good | row]
 
-    with pytest.raises(ProviderError):
+    with pytest.raises(ProviderError, match=r"factors.json, row 2: "):
         FileProvider(written(tmp_path, DOCUMENT | {"data": data}))
 
 

@@ -81,9 +81,14 @@ class FileProvider:
         self._signal: Signal = labels["signal"]
         self._one_of({"unit": _UNITS[0]} | about, "unit", _UNITS)
         self._zone = about.get("zone", "").strip()
-        if not self._zone:
+        if not self._zone or not self._zone.isprintable():
             raise InvalidInputError(f"{path} does not say its zone")
-        self._points = [self._point(row) for row in rows]
+        self._points: list[Point] = []
+        for number, row in enumerate(rows, start=1):
+            try:
+                self._points.append(_point(row))
+            except ProviderError as error:
+                raise ProviderError(f"{path}, row {number}: {error}") from error
         cv, source = self._uncertainty(about)
         self._template = Intensity(
             g_per_kwh=0.0,
@@ -130,15 +135,6 @@ class FileProvider:
             )
         return about[key]
 
-    def _point(self, row: dict[str, Any]) -> Point:
-        start, end = (series.instant(row.get(key)) for key in ("start", "end"))
-        if end <= start:
-            raise ProviderError(f"{self._path}: a row ends at {row.get('end')!r}")
-        value = row.get("g_per_kwh")
-        flags = [_truth(row.get(key), key) for key in ("is_forecast", "is_estimated")]
-        number = series.grams(None if value == "" else value)
-        return Point(start, end, number, *flags)
-
     def _uncertainty(self, about: dict[str, str]) -> tuple[float, str]:
         given = about.get("u_rel")
         if given is not None:
@@ -153,6 +149,15 @@ class FileProvider:
             return MARGINAL_CV, f"none stated; by default {MARGINAL_SOURCE}"
         values = [p.g_per_kwh for p in self._points if p.g_per_kwh is not None]
         return average_cv_of(values), f"none stated; by default {AVERAGE_SOURCE}"
+
+
+def _point(row: dict[str, Any]) -> Point:
+    start, end = (series.instant(row.get(key)) for key in ("start", "end"))
+    if end <= start:
+        raise ProviderError(f"it ends at {row.get('end')!r:.40}, not after its start")
+    value = row.get("g_per_kwh")
+    marks = [_truth(row.get(key), key) for key in ("is_forecast", "is_estimated")]
+    return Point(start, end, series.grams(None if value == "" else value), *marks)
 
 
 def _truth(value: object, key: str) -> bool:
