@@ -31,7 +31,8 @@ _LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse fo
 
 _REASONS = get_args(Reason)
 # What a source may raise; anything else is a mistake in this package.
-_TROUBLE = (CarbonOpsError, OSError, ValueError)
+# ImportError: the program went into a chroot; MemoryError: its address space is full.
+_TROUBLE = (CarbonOpsError, OSError, ValueError, ImportError, MemoryError)
 
 
 class HostMark(NamedTuple):
@@ -111,7 +112,8 @@ class HostCounter:
         self._local_tried = False
         self._topology = Topology()
         self._load: list[tuple[int, int]] = []  # instant and busy time, two of the past
-        self.cpus = os.cpu_count() or 1
+        # Not os.cpu_count(), which PYTHON_CPU_COUNT and -X cpu_count change.
+        self.cpus = os.sysconf("SC_NPROCESSORS_ONLN")
 
     def mark(self, pid: int | None = 0) -> HostMark:
         """Return where the counters stand now. Never raises.
@@ -280,14 +282,17 @@ class HostCounter:
 
     def _modelled(self, mark: HostMark, t1_ns: int, reason: Reason | None) -> Host:
         busy = self._busy_since(mark, t1_ns)
-        if self._look_up:
-            self._look_up = False
-            self._model = modelled.of_this_host(self.cpus)
-        model = self._model
         cpu = None
         cpu_reason: str | None = None
+        if self._look_up:
+            try:
+                self._model = modelled.of_this_host(self.cpus)
+                self._look_up = False
+            except _TROUBLE:
+                cpu_reason = "model_unreadable"
+        model = self._model
         if model is None:
-            cpu_reason = "model_off"
+            cpu_reason = cpu_reason or "model_off"
         elif busy is None:
             cpu_reason = "host_load_unknown"
         else:

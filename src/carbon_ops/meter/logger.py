@@ -288,7 +288,7 @@ class EnergyLogger:
         cpu_s: float | None,
         status: Literal["ok", "error"],
     ) -> Metric:
-        forked = os.getpid() != self._pid
+        forked = os.getpid() != span._pid
         self._check_fork()
         t1 = clock.monotonic_ns()
         used = self._readings.used(span, begin, forked)

@@ -88,7 +88,10 @@ def of(pids: list[int]) -> Memory:
     """
     rss = peak = None
     if pids:
-        rss, peak = _own() if pids[0] == os.getpid() else _status(pids[0])
+        try:
+            rss, peak = _own() if pids[0] == os.getpid() else _status(pids[0])
+        except OSError:
+            rss = peak = None  # a filter of system calls forbids getrusage
         if len(pids) > 1:
             rss = (rss or 0) + (resident_bytes(pids[1:]) or 0)
             peak = max(peak or 0, rss)

@@ -9,8 +9,9 @@ How children are counted
     used comes from their CPU-time clock (nanoseconds). What a process reaped is in its
     own ``RUSAGE_CHILDREN`` (ours, microseconds) or in ``cutime + cstime`` of its
     ``stat`` file (others', clock ticks of 10 ms). Children that were reaped by the
-    kernel itself because ``SIGCHLD`` is ignored are in neither:
-    :func:`children_vanish` tells.
+    kernel itself because ``SIGCHLD`` is ignored are in neither, which
+    :func:`children_vanish` tells, and those whose parent died are no descendants any
+    more: what was seen of them stays counted, see :class:`Descendants`.
 
 Sources
     Linux man pages proc_pid_stat(5), proc_tid_children(5), getrusage(2), waitid(2);
@@ -26,9 +27,12 @@ import time
 
 # The C module: `signal` itself would cost a millisecond of enums at every start.
 from _signal import SIG_IGN, SIGCHLD, getsignal  # type: ignore[import-not-found]
+from _thread import RLock
+from errno import EINVAL, ENOENT, ESRCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     class CpuClock(Protocol):
@@ -51,6 +55,10 @@ NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _ANY_CHILD = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 _TRIES = 4  # a child reaped between two reads makes them disagree; then read again
+# A sum over processes may fall by this much when one is reaped: from then on it counts in
+# whole ticks, of user and of system time, in its parent's account.
+_SLACK_NS = 4 * NS_PER_TICK
+_FULL = PAGE_BYTES // 2  # a list as long as this may go on in another read
 
 
 def read_file(path: str, size: int = 4096) -> bytes:
@@ -82,20 +90,44 @@ def reaped_ns(pid: int) -> int:
     return (int(fields[13]) + int(fields[14])) * NS_PER_TICK
 
 
+def _is_gone(error: OSError) -> bool:
+    """Return whether a process ended; the clock of one that is gone is EINVAL."""
+    return error.errno in (ENOENT, ESRCH, EINVAL)
+
+
 def children_of(pid: int) -> list[int]:
-    """Return the living children of ``pid``, of all its threads; none if it is gone."""
+    """Return the living children of ``pid``, of all its threads; none if it is gone.
+
+    Raises:
+        OSError: they cannot be told, for instance for want of descriptors.
+    """
     found: list[int] = []
+    threads: list[str] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return found
+    except OSError as error:
+        if not _is_gone(error):
+            raise
     for tid in threads:
         try:
-            text = read_file(f"/proc/{pid}/task/{tid}/children", 1 << 16)
-        except OSError:
-            continue
-        found += map(int, text.split())
+            found += _children(f"/proc/{pid}/task/{tid}/children")
+        except OSError as error:
+            if not _is_gone(error):
+                raise
     return found
+
+
+def _children(path: str) -> list[int]:
+    """Read the whole list; the kernel hands out a page at a time, in whole numbers."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = part = os.read(fd, PAGE_BYTES)
+        while len(part) > _FULL:
+            part = os.read(fd, PAGE_BYTES)
+            text += part
+    finally:
+        os.close(fd)
+    return [int(number) for number in text.split()]
 
 
 def descendants(pid: int) -> list[int]:
@@ -141,10 +173,64 @@ def _living_ns(pids: list[int]) -> int:
         try:
             used = process_ns(pid)
             used += reaped_ns(pid)
-        except OSError:
+        except OSError as error:
+            if not _is_gone(error):
+                raise
             continue  # ended and reaped meanwhile: its parent's account has it now
         total += used
     return total
+
+
+class Descendants:
+    """CPU time of processes that come and go, as a sum that only grows.
+
+    One that leaves without being reaped by another one (its parent died, or the kernel
+    reaped it) takes what it used out of what can be read; what was seen of it is kept.
+    While nothing can be read the sum stands still, and goes on from there.
+
+    Args:
+        read: CPU time [ns] of those that are there now and of those that were reaped.
+    """
+
+    def __init__(self, read: Callable[[], int]) -> None:
+        self._read = read
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = RLock()  # a signal's handler may measure, too
+        self._seen = 0
+        self._kept = 0  # what is counted and cannot be read any more [ns]
+        self._blind = False
+        self.left = 0  # how often something left
+        self.unread = 0  # how often nothing could be read
+
+    def read(self) -> int:
+        """Return the CPU time so far [ns]. Never raises."""
+        if self._pid != os.getpid():
+            self._start()
+        with self._lock:
+            before = self._seen
+            try:
+                now = self._read()
+                for _ in range(_TRIES):
+                    if self._blind or now >= before - _SLACK_NS:
+                        break
+                    now = max(now, self._read())
+            except OSError:
+                self._blind = True
+                self.unread += 1
+                return self._seen + self._kept
+            if self._blind:
+                self._blind = False
+                self._kept += self._seen - now
+            elif now < before - _SLACK_NS:
+                self.left += 1
+                self._kept += before - now
+            else:
+                now = max(now, before)
+            self._seen = now
+            return now + self._kept
 
 
 class OwnTree:
@@ -160,26 +246,36 @@ class OwnTree:
 
     def read(self) -> int:
         own = time.process_time_ns() if self._with_self else 0
-        total = 0
-        for _ in range(_TRIES):
-            before = _reaped_here_ns()
-            total = before
-            if not have_children():
-                break
-            total += _living_ns(descendants(os.getpid()))
-            if _reaped_here_ns() == before:
-                break
-        return own + total
+        return own + ours.read()
 
     def pids(self) -> list[int]:
         own = os.getpid()
-        found = descendants(own) if have_children() else []
+        try:
+            found = descendants(own) if have_children() else []
+        except OSError:
+            found = []
         return [own, *found] if self._with_self else found
 
 
 def _reaped_here_ns() -> int:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return round((usage.ru_utime + usage.ru_stime) * 1e6) * 1_000
+
+
+def _children_here_ns() -> int:
+    total = 0
+    for _ in range(_TRIES):
+        before = _reaped_here_ns()
+        total = before
+        if not have_children():
+            break
+        total += _living_ns(descendants(os.getpid()))
+        if _reaped_here_ns() == before:
+            break
+    return total
+
+
+ours = Descendants(_children_here_ns)  # of this process, living and reaped
 
 
 class OwnProcess:
@@ -239,6 +335,7 @@ class TreeClock:
         self.gone = False
         self._began = self._start_time()
         self._last = 0
+        self._below = Descendants(self._children_ns)
         self.read()
 
     def _start_time(self) -> int:
@@ -250,13 +347,20 @@ class TreeClock:
             if self._start_time() != self._began:  # the number went to another process
                 self.gone = True
                 return self._last
-            total = process_ns(self.pid) + reaped_ns(self.pid)
-        except OSError:
+            own = process_ns(self.pid)
+        except OSError as error:
+            if not _is_gone(error):
+                raise
             self.gone = True
             return self._last
-        total += _living_ns(descendants(self.pid))
-        self._last = max(self._last, total)
+        self._last = max(self._last, own + self._below.read())
         return self._last
 
+    def _children_ns(self) -> int:
+        return reaped_ns(self.pid) + _living_ns(descendants(self.pid))
+
     def pids(self) -> list[int]:
-        return [self.pid, *descendants(self.pid)]
+        try:
+            return [self.pid, *descendants(self.pid)]
+        except OSError:
+            return [self.pid]

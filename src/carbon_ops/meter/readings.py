@@ -10,7 +10,7 @@ from carbon_ops.meter import baseline, memory
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.metric import Baseline, Built, Task, build
 from carbon_ops.meter.plain import plain
-from carbon_ops.meter.process_tree import OwnProcess, children_vanish
+from carbon_ops.meter.process_tree import OwnProcess, children_vanish, ours
 from carbon_ops.meter.scope import leader_of
 from carbon_ops.sources import gpu_present
 from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
@@ -36,6 +36,8 @@ class Mark(NamedTuple):
     lane_ns: int = 0  # the account of the span's lane
     divided_ns: int = 0  # what its pool had divided evenly
     gpu: GpuMark | None = None
+    left: int = 0  # how often children left, and
+    unread: int = 0  # could not be read, so far
 
 
 class Used(NamedTuple):
@@ -95,14 +97,16 @@ class Readings:
 
     def take(self, clock_: CpuClock) -> Mark:
         """Return where everything stands now. Never raises."""
-        host = self._counter.mark(leader_of(clock_))
+        left, unread = ours.left, ours.unread
         flags: tuple[str, ...] = ()
         try:
             cpu = clock_.read()
         except OSError:
             cpu, flags = 0, ("cpu_time_unreadable",)
         wall = clock.wall_ns()
-        return Mark(host, wall, cpu, flags, 0, 0, self.gpu_mark(wall))
+        host = self._counter.mark(leader_of(clock_))  # last: a governor may hang
+        gpu = self.gpu_mark(wall)
+        return Mark(host, wall, cpu, flags, 0, 0, gpu, left, unread)
 
     def gpu_mark(self, wall_ns: int) -> GpuMark | None:
         """Return where the GPUs stand now."""
@@ -112,10 +116,12 @@ class Readings:
         """Return where everything stands at the beginning of ``span``."""
         if span._pool is None:
             return self.take(span._clock)
-        host, wall = self._counter.mark(leader_of(span._clock)), clock.wall_ns()
-        gpu = self.gpu_mark(wall)
+        left, unread, wall = ours.left, ours.unread, clock.wall_ns()
         span._lane, account, cpu = span._pool.enter(within, span._kind)
-        return Mark(host, wall, cpu, (), account, span._pool.divided_ns, gpu)
+        divided = span._pool.divided_ns
+        host = self._counter.mark(leader_of(span._clock))
+        gpu = self.gpu_mark(wall)
+        return Mark(host, wall, cpu, (), account, divided, gpu, left, unread)
 
     def used(self, span: Span, begin: Mark, forked: bool) -> Used:
         """Return the CPU time that a span used until now."""
@@ -159,6 +165,11 @@ class Readings:
         flags = used.flags
         if children_vanish():
             told.add("children_auto_reaped")
+        if clock_.name in ("tree", "children"):
+            if ours.left > begin.left:
+                told.add("child_left")
+            if ours.unread > begin.unread:
+                told.add("children_unreadable")
         if told:
             flags = (*flags, *sorted(told))
         gpus = None

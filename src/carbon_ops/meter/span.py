@@ -72,6 +72,7 @@ class Span:
         "_logger",
         "_mark",
         "_outer",
+        "_pid",
         "_pool",
         "_runs",
         "_settle",
@@ -135,6 +136,7 @@ class Span:
             self._outer = _running(parent)
         if self._kind != "generator":  # whose caller is not inside it between its steps
             enter(self)
+        self._pid = os.getpid()
         self._mark = self._logger._readings.begin(self, within)
         return self
 

@@ -8,7 +8,6 @@ the span as failed.
 from __future__ import annotations
 
 import functools
-from _thread import allocate_lock
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from carbon_ops.errors import InvalidInputError
@@ -21,20 +20,24 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_lock = allocate_lock()
-_shared: EnergyLogger | None = None
+_shared: list[EnergyLogger] = []  # the first one is it
 
 
 def shared_logger() -> EnergyLogger:
-    """Return the logger that ``@track`` uses when it is given none; made on first use."""
-    global _shared  # noqa: PLW0603 - one per process
-    with _lock:
-        if _shared is None:
-            import atexit
+    """Return the logger that ``@track`` uses when it is given none; made on first use.
 
-            _shared = EnergyLogger()
-            atexit.register(_shared.close)
-        return _shared
+    Without a lock, which a process forked meanwhile would find locked for ever.
+    """
+    if not _shared:
+        import atexit
+
+        made = EnergyLogger()
+        _shared.append(made)
+        if made is _shared[0]:
+            atexit.register(made.close)
+        else:  # another thread was faster
+            made.close()
+    return _shared[0]
 
 
 @overload

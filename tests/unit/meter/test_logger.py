@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -338,3 +340,19 @@ def test_the_sum_of_many_short_spans_is_surer_than_one(logger: EnergyLogger) -> 
 def test_idle_power_that_is_no_power_is_refused(watts: Any) -> None:
     with pytest.raises(InvalidInputError, match="idle_w must be watts"):
         EnergyLogger(idle_w=watts)
+
+
+def test_the_number_of_cpus_is_the_machines_whatever_python_was_told() -> None:
+    program = (
+        "from carbon_ops import EnergyLogger\n"
+        f"logger = EnergyLogger(socket={NOWHERE!r})\n"
+        "print(logger.log_metrics('step')['cpu']['count'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHON_CPU_COUNT": "31"},  # Python 3.13 and later
+    )
+
+    assert int(done.stdout) == os.sysconf("SC_NPROCESSORS_ONLN")

@@ -9,13 +9,16 @@ import sys
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import process_tree
-from carbon_ops.meter.process_tree import TreeClock
+from carbon_ops.meter.process_tree import NS_PER_TICK, TreeClock
 from carbon_ops.meter.scope import clock_of
 from carbon_ops.sources.cgroup import CgroupClock, own_path
 
+SLACK_NS = 4 * NS_PER_TICK
 BURN = "import time\nend=time.process_time()+{s}\nwhile time.process_time()<end: pass\n"
 
 # Every test that forks does it in a fresh process: one without the threads and pipes of
@@ -106,6 +109,101 @@ until(lambda: clock.read() - before >= 80_000_000)  # others' reaping: ticks of 
 os.close(writer)
 os.waitpid(pid, 0)
 """)
+
+
+def test_what_a_child_left_behind_by_its_parent_used_stays_counted() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    fork_burner(0.05, (reader, writer))
+    wait_for_close((reader, writer))
+until(lambda: clock.read() - before >= 50_000_000)
+seen = clock.read()
+os.kill(pid, 9)  # another process is the grandchild's parent now
+os.waitpid(pid, 0)
+assert clock.read() >= seen, (clock.read(), seen)
+assert process_tree.ours.left == 1
+burner = fork_burner(0.03)
+os.waitpid(burner, 0)
+assert clock.read() - seen >= 30_000_000  # from there it goes on
+os.close(writer)
+""")
+
+
+def test_a_list_of_children_longer_than_a_page_is_read_to_its_end() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pids = []
+for _ in range(900):
+    pid = os.fork()
+    if pid == 0:
+        wait_for_close((reader, writer))
+    pids.append(pid)
+assert len(b" ".join(b"%d" % pid for pid in pids)) > 4096
+assert sorted(process_tree.children_of(os.getpid())) == sorted(pids)
+os.close(writer)
+for pid in pids:
+    os.waitpid(pid, 0)
+""")
+
+
+def test_without_a_free_descriptor_children_count_no_less_and_not_twice() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.05, (reader, writer))
+until(lambda: clock.read() - before >= 50_000_000)
+seen = clock.read()
+taken = []
+try:
+    while True:
+        taken.append(os.dup(reader))
+except OSError:
+    pass
+assert clock.read() == seen and process_tree.ours.unread == 1
+assert clock.pids() == []
+for fd in taken:
+    os.close(fd)
+assert clock.read() - seen < 5_000_000
+os.close(writer)
+os.waitpid(pid, 0)
+assert clock.read() - seen < 5_000_000
+""")
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.integers(0, 10**9)),
+        max_size=30,
+    )
+)
+def test_a_sum_over_processes_never_falls_and_grows_by_no_more_than_they_did(
+    steps: list[int | None],
+) -> None:
+    # None: nothing can be read; a number: what can be read now, which may be less.
+    state: list[int | None] = [0]
+
+    def read() -> int:
+        if state[0] is None:
+            raise OSError(24, "no descriptor")
+        return state[0]
+
+    below = process_tree.Descendants(read)
+    counted = [below.read()]
+    allowed = last = 0
+    blind = False
+    for step in steps:
+        state[0] = step
+        counted.append(below.read())
+        if step is not None:
+            allowed += 0 if blind else max(0, step - last)
+            last = step if blind or step < last - SLACK_NS else max(last, step)
+            blind = False
+        else:
+            blind = True
+
+    assert counted == sorted(counted)
+    assert counted[-1] == allowed
 
 
 def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
