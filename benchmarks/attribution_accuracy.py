@@ -25,7 +25,7 @@ import tempfile
 import time
 
 from carbon_ops import EnergyLogger
-from carbon_ops.meter.counter import host_busy_ns
+from carbon_ops.sources.host import host_busy_ns
 from carbon_ops.sources.simulated import DEFAULT_PROFILE, Load
 from carbon_ops.testing.governor import GovernorProcess
 

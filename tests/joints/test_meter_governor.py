@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 
 from carbon_ops import EnergyLogger
-from carbon_ops.governor.sampler import Sampler
 from carbon_ops.meter.local import LocalCounters
 from carbon_ops.model import Metric
 from carbon_ops.sources.simulated import Load, SimulatedSource
@@ -162,7 +161,7 @@ def test_a_task_is_billed_its_own_power_beside_a_busy_neighbour() -> None:
     What the task's CPU time is worth is then 100 W x its seconds; with the idle power
     it carries its share of the 40 W, too.
     """
-    source = LocalCounters(Sampler(SimulatedSource({"package-0": Load(40.0, 100.0)})))
+    source = LocalCounters(SimulatedSource({"package-0": Load(40.0, 100.0)}))
     neighbour = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
         metrics: dict[str, Metric] = {}

@@ -19,11 +19,11 @@ from carbon_ops.export.cgroups import Cgroups
 from carbon_ops.export.table import Family, Point, family
 from carbon_ops.governor.client import GovernorClient
 from carbon_ops.meter.attribution import divide
-from carbon_ops.meter.counter import host_busy_ns
 from carbon_ops.meter.everyone import Everyone
 from carbon_ops.meter.process_tree import read_file
 from carbon_ops.model import Layout, Sample, Zone
 from carbon_ops.sources.cgroup import ROOT
+from carbon_ops.sources.host import host_busy_ns
 from carbon_ops.units import NS_PER_S, joules
 
 TOP = 20

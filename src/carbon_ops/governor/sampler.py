@@ -7,22 +7,19 @@ is the nominal one however busy the machine is. What could not be taken is count
 from __future__ import annotations
 
 import os
-from time import CLOCK_BOOTTIME, clock_gettime_ns, monotonic_ns, time_ns
+from time import monotonic_ns, time_ns
 
 from carbon_ops.counters.accumulator import Bank
 from carbon_ops.governor.ring import RingWriter
 from carbon_ops.model import Layout, Sample
 from carbon_ops.sources.host import HostClock, boot_id
+from carbon_ops.sources.reading import read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carbon_ops.sources.base import Source
 
 INTERVAL_NS = 100_000_000  # 10 Hz
-# A read that took longer was paused by the scheduler, or by a CPU slow to wake: when it
-# happened is uncertain by that much, so it is made again, up to this many times in all.
-_SLOW_READ_NS = 3_000_000
-_READS = 3
 
 
 class Schedule:
@@ -76,11 +73,9 @@ class Sampler:
 
     def take(self) -> Sample:
         """Read all zones now, keep the sample and return it."""
-        read, tries = self._read(), 1
-        while read[0] >= _SLOW_READ_NS and tries < _READS:
-            again, tries = self._read(), tries + 1
-            read = min(read, again)
-        read_ns, start, boottime, ticks, busy, wall = read
+        read_ns, start, boottime, ticks, busy, wall = read_all(
+            self.source, self._host.busy_ns
+        )
         self.schedule.taken(start)
         self._sequence += 1
         sample = Sample(
@@ -96,14 +91,6 @@ class Sampler:
         )
         self.samples.write(sample)
         return sample
-
-    def _read(self) -> tuple[int, int, int, tuple[int | None, ...], int, int]:
-        """Return how long the reads took, when they began, and what they gave."""
-        start = monotonic_ns()
-        boottime = clock_gettime_ns(CLOCK_BOOTTIME)  # at once: their gap is suspend
-        ticks = self.source.read()
-        read_ns = monotonic_ns() - start
-        return read_ns, start, boottime, ticks, self._host.busy_ns(), time_ns()
 
     def close(self) -> None:
         """Tell readers that it is over and let go of the descriptors."""

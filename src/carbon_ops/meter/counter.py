@@ -14,15 +14,15 @@ from typing import Literal, NamedTuple, get_args
 
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
-from carbon_ops.meter.local import POWERCAP, LocalCounters, open_local
 from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
-from carbon_ops.meter.process_tree import NS_PER_TICK, read_file
 from carbon_ops.model import Reason
 from carbon_ops.sources import modelled
+from carbon_ops.sources.host import host_busy_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from carbon_ops.meter.local import LocalCounters
     from carbon_ops.model import EnergySource, Origin, Sample, Window
 
 INTERVAL_NS = 100_000_000  # of the governor's samples
@@ -44,21 +44,6 @@ class HostMark(NamedTuple):
     reason: Reason | None  # why the sample is not a governor's
     busy_ns: int | None
     pin: PinMark | None = None
-
-
-def host_busy_ns() -> int | None:
-    """Return the host's busy CPU time since boot [ns], None where it is not shown.
-
-    user + nice + system + irq + softirq of ``/proc/stat`` (proc_stat(5)), in whole
-    clock ticks. Time waiting for I/O and time stolen by a hypervisor are not busy.
-    """
-    try:
-        head = read_file("/proc/stat", 256)
-        f = head[: head.index(b"\n")].split()
-        ticks = int(f[1]) + int(f[2]) + int(f[3]) + int(f[6]) + int(f[7])
-    except (OSError, ValueError, IndexError):
-        return None
-    return ticks * NS_PER_TICK
 
 
 def domains(
@@ -98,7 +83,7 @@ class HostCounter:
         socket: str,
         *,
         model: modelled.CpuModel | Literal["on", "off"] = "on",
-        powercap_root: str = POWERCAP,
+        powercap_root: str = "/sys/class/powercap",
     ) -> None:
         self._given = source
         self._source = source
@@ -206,7 +191,10 @@ class HostCounter:
     def _open_local(self) -> LocalCounters | None:
         if not self._local_tried:
             self._local_tried = True
-            self._local = open_local(self._powercap)
+            if os.path.isdir(self._powercap):
+                from carbon_ops.meter.local import open_local
+
+                self._local = open_local(self._powercap)
         return self._local
 
     def _measured(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-_NS_PER_S = 1_000_000_000
-
-
+NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _BYTES = 256  # ten numbers of up to twenty digits; the whole text is not needed
 
 
@@ -36,7 +34,6 @@ class HostClock:
 
     def __init__(self, stat: str = "/proc/stat") -> None:
         self._fd = os.open(stat, os.O_RDONLY | os.O_CLOEXEC)
-        self._ns = _NS_PER_S // os.sysconf("SC_CLK_TCK")
         self._last = 0
 
     def busy_ns(self) -> int:
@@ -47,7 +44,7 @@ class HostClock:
         Raises:
             OSError: ``/proc/stat`` cannot be read.
         """
-        busy = busy_jiffies(os.pread(self._fd, _BYTES, 0)) * self._ns
+        busy = busy_jiffies(os.pread(self._fd, _BYTES, 0)) * NS_PER_TICK
         self._last = max(self._last, busy)
         return self._last
 
@@ -55,6 +52,21 @@ class HostClock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def host_busy_ns() -> int | None:
+    """Return the host's busy CPU time since boot [ns], None where it is not shown.
+
+    Through a descriptor of the moment, for programs that are not ours.
+    """
+    try:
+        fd = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return busy_jiffies(os.read(fd, _BYTES)) * NS_PER_TICK
+        finally:
+            os.close(fd)
+    except (OSError, ValueError):
+        return None
 
 
 def boot_id() -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
 from carbon_ops.counters.wrap import ENDLESS, Unit, ticks_of, unit_of_range
@@ -38,6 +39,8 @@ class PowercapSource:
     Args:
         root: A powercap class directory, or any directory laid out like one.
         filtered: See :attr:`carbon_ops.sources.base.Source.filtered`.
+        keep: Keep the descriptors. ``False`` in a program that is not ours, which may
+            close them and get their numbers for its own files.
         sleep: Waits between looks [s].
 
     Raises:
@@ -51,6 +54,7 @@ class PowercapSource:
         root: str = DEFAULT_ROOT,
         *,
         filtered: bool | None = None,
+        keep: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._root = root
@@ -80,7 +84,17 @@ class PowercapSource:
             tops = [
                 u.numerator * (u.wrap_ticks - 1) // u.denominator for u in self._units
             ]
-            self._files = list(zip(self._fds, ends, tops, self._units, strict=True))
+            reads: list[Callable[[], bytes]] = [
+                (
+                    partial(os.pread, fd, _ENERGY_BYTES, 0)
+                    if keep
+                    else partial(_read_once, path)
+                )
+                for fd, path in zip(self._fds, self._paths, strict=True)
+            ]
+            if not keep:
+                self.close()
+            self._files = list(zip(reads, ends, tops, self._units, strict=True))
             twins = self._twins(raws, sleep)
         except BaseException:
             self.close()
@@ -117,10 +131,10 @@ class PowercapSource:
         """Return the ticks of every zone; ``None`` where a read failed or was torn."""
         return tuple(map(self._ticks, self._files))
 
-    def _ticks(self, file: tuple[int, bool, int, Unit]) -> int | None:
-        fd, end, top_uj, unit = file
+    def _ticks(self, file: tuple[Callable[[], bytes], bool, int, Unit]) -> int | None:
+        read, end, top_uj, unit = file
         try:
-            text = os.pread(fd, _ENERGY_BYTES, 0)
+            text = read()
         except OSError:
             text = b""
         digits = text.strip()
@@ -182,6 +196,14 @@ class PowercapSource:
             if fd >= 0:
                 os.close(fd)
         self._fds = [-1] * len(self._fds)
+
+
+def _read_once(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _ENERGY_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _replaced(fd: int, path: str) -> bool:

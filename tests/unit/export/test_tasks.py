@@ -16,7 +16,6 @@ from carbon_ops.errors import InvalidInputError
 from carbon_ops.export import table
 from carbon_ops.export.prometheus import Collector, address, registry, write_textfile
 from carbon_ops.export.tasks import LIMIT, Tasks
-from carbon_ops.governor.sampler import Sampler
 from carbon_ops.meter.local import LocalCounters
 from carbon_ops.sources.simulated import Script, SimulatedSource
 
@@ -32,7 +31,7 @@ def _tasks() -> Iterator[Tasks]:
 def counted() -> EnergyLogger:
     source = SimulatedSource({"package-0": Script(((1.0, 40.0),))})
     return EnergyLogger(
-        source=LocalCounters(Sampler(source)), estimator=CarbonEstimator(region="DE")
+        source=LocalCounters(source), estimator=CarbonEstimator(region="DE")
     )
 
 

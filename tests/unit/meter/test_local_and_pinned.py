@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -207,3 +209,68 @@ def test_a_socket_in_a_forbidden_folder_says_so(tmp_path: Path) -> None:
 
     assert counter.mark().reason == expected
     folder.chmod(0o700)
+
+
+def test_a_program_that_closes_and_reuses_every_descriptor_gets_no_energy_of_its_files(
+    tmp_path: Path,
+) -> None:
+    fake = FakePowercap(str(tmp_path))
+    fake.add("intel-rapl:0", "package-0")
+    program = """
+import os, sys
+from carbon_ops import EnergyLogger
+logger = EnergyLogger(socket="/nonexistent/carbon-ops.sock", model="off")
+logger.log_metrics("before")
+os.closerange(3, 64)
+path = os.path.join(sys.argv[1], "requests.count")
+with open(path, "w") as file:
+    file.write("1050000\\n")
+mine = [os.open(path, os.O_RDONLY) for _ in range(8)]
+energy = logger.log_metrics("after")["energy"]
+assert energy["components"]["cpu"]["source"] == "rapl_sysfs", energy
+assert energy["host"]["total_j"] == 0.0, energy
+logger.close()
+for fd in mine:
+    os.fstat(fd)  # open still
+for _ in range(100):
+    EnergyLogger(socket="/nonexistent/carbon-ops.sock").log_metrics("dropped")
+assert len(os.listdir("/proc/self/fd")) < 30
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=True,
+        timeout=60,
+        env={**os.environ, "CARBON_OPS_POWERCAP_ROOT": fake.root},
+    )
+
+
+def test_a_forked_childs_readings_are_not_its_parents(tmp_path: Path) -> None:
+    fake = FakePowercap(str(tmp_path))
+    fake.add("intel-rapl:0", "package-0")
+    program = """
+import os, sys, threading
+from carbon_ops import EnergyLogger
+logger = EnergyLogger(socket="/nonexistent/carbon-ops.sock", model="off")
+logger.log_metrics("before")
+held, go = threading.Event(), threading.Event()
+def hold():
+    with logger._readings._counter._local._lock:
+        held.set()
+        go.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+pid = os.fork()
+if pid == 0:  # the lock is held for ever here, by a thread that is none
+    source = logger.log_metrics("child")["energy"]["components"]["cpu"]["source"]
+    os._exit(source != "rapl_sysfs")
+assert os.waitpid(pid, 0)[1] == 0
+go.set()
+thread.join()
+"""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        check=True,
+        timeout=60,
+        env={**os.environ, "CARBON_OPS_POWERCAP_ROOT": fake.root},
+    )
