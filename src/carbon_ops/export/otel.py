@@ -26,7 +26,7 @@ from carbon_ops.export.otel_environment import OTEL_PYTHON_CARBON_OPS_HOST
 from carbon_ops.export.table import Family, Histogram, Instrument, Point, family
 from carbon_ops.export.tasks import COUNTED, Tasks
 from carbon_ops.meter.logger import EnergyLogger
-from carbon_ops.sources.modelled import cpu_name
+from carbon_ops.sources.modelled import processor
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -237,7 +237,7 @@ class CarbonOpsResourceDetector:
         zone = settings["region"].value
         if zone is not None:
             found["carbon_ops.grid.zone"] = str(zone)
-        model, _ = cpu_name()
+        model, _, _ = processor()
         if model != "unknown":
             found["host.cpu.model.name"] = model
         client = GovernorClient(str(settings["socket"].value))

@@ -25,9 +25,15 @@ def no_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def processor(name: str, patch: pytest.MonkeyPatch, *, virtual: bool = False) -> None:
+def processor(
+    name: str,
+    patch: pytest.MonkeyPatch,
+    *,
+    virtual: bool = False,
+    ids: cpu.Ids | None = None,
+) -> None:
     """Give this host two processors ``name``."""
-    patch.setattr(modelled, "cpu_name", lambda: (name, virtual))
+    patch.setattr(modelled, "processor", lambda: (name, virtual, ids))
     patch.setattr(modelled, "packages", lambda: 2)
 
 
@@ -113,6 +119,116 @@ def test_power_is_a_line_between_rest_and_full_load() -> None:
     assert at == [10_000_000, 20_000_000, 30_000_000, 50_000_000, 50_000_000]
 
 
+# What /proc/cpuinfo says on real machines, as far as it is read; then the ground of the
+# watts on a host with 8 CPUs and one package.
+CPUINFO = {
+    "intel-by-name": (
+        """processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 106
+model name\t: Intel(R) Xeon(R) Platinum 8375C CPU @ 2.90GHz
+stepping\t: 6
+flags\t\t: fpu vme hypervisor
+""",
+        "package power of AWS servers, Davy, Teads Engineering, 2021",
+        8 * 611.1 / 128,
+    ),
+    "intel-vm-without-a-number": (
+        """processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 85
+model name\t: Intel(R) Xeon(R) CPU @ 2.80GHz
+stepping\t: 7
+flags\t\t: fpu hypervisor
+""",
+        "(cascade lake), 2026",
+        8 * 3.73,
+    ),
+    "amd-on-metal": (
+        """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 1
+model name\t: AMD EPYC 7763 64-Core Processor
+stepping\t: 1
+flags\t\t: fpu vme
+""",
+        "thermal design power, CodeCarbon's collection of vendors' lists, 2026",
+        280.0,
+    ),
+    "amd-in-part": (
+        """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 1
+model name\t: AMD EPYC 7763 64-Core Processor
+stepping\t: 1
+flags\t\t: fpu vme hypervisor
+""",
+        "(zen 3), 2026",
+        8 * 1.83,
+    ),
+    "arm-server": (
+        """processor\t: 0
+BogoMIPS\t: 243.75
+Features\t: fp asimd evtstrm
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+""",
+        "(neoverse n1), 2026",
+        8 * 1.92,
+    ),
+    "arm-board": (
+        """processor\t: 0
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU part\t: 0xd08
+CPU revision\t: 3
+""",
+        "median per thread of package power",
+        8 * 4.98,
+    ),
+    "vm-that-says-nothing": (
+        "processor\t: 0\nmodel name\t: \nflags\t\t: hypervisor\n",
+        "median per thread of package power",
+        8 * 4.98,
+    ),
+    "nonsense": (
+        "vendor_id\t: GenuineIntel\ncpu family\t: six\nmodel\t: 85\n\xff\xfe\n",
+        "median per thread of package power",
+        8 * 4.98,
+    ),
+    "no-file": (None, "median per thread of package power", 8 * 4.98),
+}
+
+
+@pytest.mark.parametrize("name", CPUINFO)
+def test_the_watts_are_the_models_then_the_microarchitectures_then_typical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    text, source, load_w = CPUINFO[name]
+    info = tmp_path / "cpuinfo"
+    if text is not None:
+        # A second processor says something else and is not asked.
+        info.write_text(text + "\nprocessor\t: 1\nmodel name\t: i9-9900K\n")
+    seen = modelled.processor(str(info))
+    monkeypatch.setattr(modelled, "processor", lambda: seen)
+    monkeypatch.setattr(modelled, "packages", lambda: 1)
+
+    model = modelled.of_this_host(8)
+
+    assert source in model.source
+    assert model.load_w == pytest.approx(load_w)
+    assert 0 < model.idle_w < model.load_w
+    assert model.known == (not source.startswith("median per thread"))
+    assert model.cv == (0.4 if model.known else 0.6)
+
+
 def test_name_and_hypervisor_come_from_the_first_processors_entry(
     tmp_path: Path,
 ) -> None:
@@ -121,10 +237,10 @@ def test_name_and_hypervisor_come_from_the_first_processors_entry(
         "processor\t: 0\nmodel name\t: One CPU\nflags\t\t: fpu hypervisor\n\n"
         "processor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"
     )
-    assert modelled.cpu_name(str(info)) == ("One CPU", True)
+    assert modelled.processor(str(info)) == ("One CPU", True, None)
     info.write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # ARM has no name here
-    assert modelled.cpu_name(str(info)) == ("unknown", False)
-    assert modelled.cpu_name(str(tmp_path / "none")) == ("unknown", False)
+    assert modelled.processor(str(info)) == ("unknown", False, None)
+    assert modelled.processor(str(tmp_path / "none")) == ("unknown", False, None)
 
 
 def test_packages_are_counted_once_however_many_processors_they_have(
