@@ -208,6 +208,15 @@ class Quality(TypedDict):
     flags: list[str]
 
 
+class CpuModelUsed(TypedDict):
+    cpu: str
+    idle_w: float  # of all CPUs of the host at rest
+    load_w: float  # at full load
+    cpus: int
+    cpu_limit: float | None  # what the task's cgroup may use of them [CPUs]
+    source: str  # of the watts, with its year
+
+
 class Energy(TypedDict):
     attribution_mode: AttributionMode
     reason: Reason | None
@@ -222,6 +231,7 @@ class Energy(TypedDict):
     bounds_j: list[float] | None
     host: HostEnergy
     governor: GovernorOrigin | None
+    model: CpuModelUsed | None  # where no counter was read
     quality: Quality
 
 

@@ -9,7 +9,7 @@ of the governor is imported only when its socket exists.
 from __future__ import annotations
 
 import os
-from math import sqrt
+from math import ceil, sqrt
 from typing import Literal, NamedTuple, get_args
 
 from carbon_ops.clock import monotonic_ns
@@ -18,14 +18,16 @@ from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
 from carbon_ops.model import Reason
 from carbon_ops.sources import modelled
-from carbon_ops.sources.host import host_busy_ns
+from carbon_ops.sources.host import NS_PER_TICK, host_busy_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carbon_ops.meter.local import LocalCounters
-    from carbon_ops.model import EnergySource, Origin, Sample, Window
+    from carbon_ops.model import CpuModelUsed, EnergySource, Origin, Sample, Window
+    from carbon_ops.sources.cgroup import CpuLimit
 
 INTERVAL_NS = 100_000_000  # of the governor's samples
+_LOOK_AGAIN_NS = 1_000_000_000  # for another CPU limit
 _LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse for less
 
 
@@ -44,6 +46,9 @@ class HostMark(NamedTuple):
     reason: Reason | None  # why the sample is not a governor's
     busy_ns: int | None
     pin: PinMark | None = None
+    limit: tuple[CpuLimit, int] | None = (
+        None  # and what was used of it [ns]; for a model
+    )
 
 
 def domains(
@@ -96,6 +101,7 @@ class HostCounter:
         self._local: LocalCounters | None = None
         self._local_tried = False
         self._topology = Topology()
+        self._bound: tuple[int, int, CpuLimit | None] | None = None  # PID, when, limit
         self._load: list[tuple[int, int]] = []  # instant and busy time, two of the past
         # Not os.cpu_count(), which PYTHON_CPU_COUNT and -X cpu_count change.
         self.cpus = os.sysconf("SC_NPROCESSORS_ONLN")
@@ -121,7 +127,8 @@ class HostCounter:
                 )
             except _TROUBLE:
                 pass  # the model is left
-        return HostMark(began, None, None, reason, host_busy_ns(), pin)
+        limit = None if pid is None else self._limit(pid, began)
+        return HostMark(began, None, None, reason, host_busy_ns(), pin, limit)
 
     def since(
         self,
@@ -268,10 +275,34 @@ class HostCounter:
             return max(0, now - busy) * duration // (t1_ns - at)
         return max(0, now - start) * duration // max(1, t1_ns - since)
 
+    def _limit(self, pid: int, at_ns: int) -> tuple[CpuLimit, int] | None:
+        """Return the CPU limit ``pid`` is under and the CPU time used of it so far [ns].
+
+        None without a limit below the number of CPUs. Looked up once a second at most.
+        """
+        if self._model is None and not self._look_up:
+            return None
+        try:
+            bound = self._bound
+            if bound is None or bound[0] != pid or at_ns - bound[1] > _LOOK_AGAIN_NS:
+                from carbon_ops.sources.cgroup import cpu_limit
+
+                found = cpu_limit(f"/proc/{pid if pid > 0 else 'self'}/cgroup")
+                self._bound = bound = pid, at_ns, found
+            limit = bound[2]
+            if limit is None or limit.cpus >= self.cpus:
+                return None
+            return limit, limit.clock.read()
+        except _TROUBLE:
+            return None
+
     def _modelled(self, mark: HostMark, t1_ns: int, reason: Reason | None) -> Host:
         busy = self._busy_since(mark, t1_ns)
-        cpu = None
+        duration_ns = t1_ns - mark.at_ns
+        cpu = pinned = None
+        used: CpuModelUsed | None = None
         cpu_reason: str | None = None
+        flags: tuple[str, ...] = ()
         if self._look_up:
             try:
                 self._model = modelled.of_this_host(self.cpus)
@@ -284,22 +315,79 @@ class HostCounter:
         elif busy is None:
             cpu_reason = "host_load_unknown"
         else:
-            uj = modelled.energy_uj(model, t1_ns - mark.at_ns, busy, self.cpus)
-            cpu = Domain(uj, uj, uj)
-        known = model is not None and model.known
+            limit = _used_of(mark)
+            busy, cpu, pinned = by_model(model, duration_ns, busy, self.cpus, limit)
+            flags = () if model.known else ("cpu_unknown",)
+            flags += () if limit is None else ("cpu_limited",)
+            used = {
+                "cpu": model.name,
+                "idle_w": model.idle_w,
+                "load_w": model.load_w,
+                "cpus": self.cpus,
+                "cpu_limit": None if limit is None else limit[0],
+                "source": model.source,
+            }
         return Host(
             "monitor_only",
             reason,
-            "model_cpu_load" if cpu is not None else "none",
+            "none" if cpu is None else "model_cpu_load",
             cpu,
             None,
             busy,
-            t1_ns - mark.at_ns,
-            model_cv=model.cv if model is not None and cpu is not None else None,
+            duration_ns,
+            pinned=pinned,
+            model_cv=None if model is None or cpu is None else model.cv,
+            model=used,
             cpu_reason=cpu_reason,
             dram_reason="no_counter",
-            flags=() if known or cpu is None else ("cpu_unknown",),
+            flags=flags,
         )
+
+
+def by_model(
+    model: modelled.CpuModel,
+    duration_ns: int,
+    busy_ns: int,
+    cpus: int,
+    limit: tuple[float, int] | None = None,
+) -> tuple[int, Domain, Pinned | None]:
+    """Return the host's busy time, its modelled energy, and what a limit leaves of it.
+
+    Under a limit of ``L`` of ``N`` CPUs a task is billed from ``L / N`` of the power at
+    rest and from what the limited cgroup used: its share is of that cgroup's CPU time,
+    no longer of the host's. What a CPU second costs above rest stays the same; the power
+    at rest that the task carries no longer depends on what strangers on the host do.
+    Everything else stays in the host's rest. Limits may add up to more than the CPUs:
+    then so may the shares of the power at rest of different cgroups.
+
+    Args:
+        model: Power when idle and when busy.
+        duration_ns: Wall time [ns].
+        busy_ns: Busy CPU time of the host [ns].
+        cpus: Logical CPUs of the host.
+        limit: CPUs that the task's cgroup may use, and the CPU time it did use [ns].
+    """
+    pinned = None
+    if limit is not None:
+        allowed, used_ns = limit
+        busy_ns = max(busy_ns, used_ns)  # /proc/stat counts in ticks
+        part = allowed / cpus
+        uj = modelled.energy_uj(model, duration_ns, used_ns, cpus, part)
+        # The kernel charges what runs to its cgroup at ticks.
+        pinned = Pinned(Domain(uj, uj, uj), used_ns, part, ceil(allowed) * NS_PER_TICK)
+    uj = modelled.energy_uj(model, duration_ns, busy_ns, cpus)
+    return busy_ns, Domain(uj, uj, uj), pinned
+
+
+def _used_of(mark: HostMark) -> tuple[float, int] | None:
+    """Return the CPU limit of ``mark`` and the CPU time used of it since [ns]."""
+    if mark.limit is None:
+        return None
+    limit, before = mark.limit
+    try:
+        return limit.cpus, max(0, limit.clock.read() - before)
+    except (OSError, ValueError):
+        return None  # the cgroup is gone
 
 
 def _too_wide(host: Host) -> bool:

@@ -13,6 +13,7 @@ from carbon_ops.model import (
     Component,
     Components,
     ComponentSource,
+    CpuModelUsed,
     Gpu,
     HostEnergy,
     Memory,
@@ -39,11 +40,15 @@ class Domain(NamedTuple):
 
 
 class Pinned(NamedTuple):
-    """The packages a task may run on, when those are not all of them."""
+    """The part of the host a task may use, when that is not all of it.
+
+    The packages it is pinned to, or what the CPU limit of its cgroup leaves it.
+    """
 
     domain: Domain
-    busy_ns: int  # busy CPU time of their CPUs
-    part_of_packages: float  # how many of the host's packages, as a fraction
+    busy_ns: int  # busy CPU time of that part
+    part: float  # how much of the host's packages it is, as a fraction
+    lag_ns: int = 0  # by which the busy time may be behind the task's
 
 
 class Host(NamedTuple):
@@ -59,6 +64,7 @@ class Host(NamedTuple):
     origin: Origin | None = None
     pinned: Pinned | None = None
     model_cv: float | None = None  # set when `cpu` is a model of load
+    model: CpuModelUsed | None = None  # what that is made from
     cpu_reason: str | None = None
     dram_reason: str | None = None
     interval_ns: int = 0  # distance of the counter's samples; 0: read at the edges
@@ -180,12 +186,12 @@ def _cpu(
     busy_ns, domain, idle_w = host.busy_ns, host.cpu, baseline.cpu_w
     if own is not None:
         busy_ns, domain = own.busy_ns, own.domain if domain is not None else None
-        idle_w = None if idle_w is None else idle_w * own.part_of_packages
+        idle_w = None if idle_w is None else idle_w * own.part
     if busy_ns is None:
         return None, _Part(missing(host.cpu_reason))
     cpu_ns = task.cpu_ns
     ratio, clamped = attribution.ratio(cpu_ns, busy_ns)
-    if clamped:
+    if clamped and cpu_ns > busy_ns + (0 if own is None else own.lag_ns):
         flags.append("ratio_clamped")
     if domain is None:
         return ratio, _Part(missing(host.cpu_reason))
@@ -289,6 +295,7 @@ def build(
                     "mode": origin.source,
                 }
             ),
+            "model": host.model,
             "quality": {
                 "samples": host.samples,
                 "wraps": host.wraps,
@@ -334,7 +341,7 @@ def _host_energy(
         task, idle, above = cpu.task, cpu.idle, cpu.task_dynamic
     if idle is not None and host.pinned is not None:  # of the other packages too
         others = total - host.pinned.domain.total
-        more = (1 - host.pinned.part_of_packages) * (baseline.cpu_w or 0.0)
+        more = (1 - host.pinned.part) * (baseline.cpu_w or 0.0)
         idle += min(others, round(more * host.duration_ns / 1_000))
     if host.dram is not None:
         total += host.dram.total

@@ -33,18 +33,25 @@ class CpuModel(NamedTuple):
     source: str
 
 
-def energy_uj(model: CpuModel, duration_ns: int, busy_ns: int, cpus: int) -> int:
-    """Return the modelled energy of all CPUs [µJ].
+def energy_uj(
+    model: CpuModel, duration_ns: int, busy_ns: int, cpus: int, part: float = 1.0
+) -> int:
+    """Return the modelled energy of all CPUs or of a part of them [µJ].
+
+    A part has its share of the power at rest, and what its own busy time adds: the same
+    per second of CPU time as on the whole host. So a part that was busy no longer than
+    the host never has more energy than the host.
 
     Args:
         model: Power when idle and when busy.
         duration_ns: Wall time [ns].
-        busy_ns: Busy CPU time of the host [ns]; limited to ``cpus * duration_ns``.
-        cpus: Logical CPUs.
+        busy_ns: Busy CPU time [ns], of the part; limited to ``cpus * duration_ns``.
+        cpus: Logical CPUs of the host.
+        part: How much of the host, 0 to 1.
     """
     busy_ns = min(busy_ns, cpus * duration_ns)
     spread = (model.load_w - model.idle_w) / cpus
-    return round((model.idle_w * duration_ns + spread * busy_ns) / 1_000)
+    return round((model.idle_w * part * duration_ns + spread * busy_ns) / 1_000)
 
 
 # Keys of x86, then of ARM; in the order of Ids.
