@@ -34,7 +34,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter.memory import host_total
-from carbon_ops.meter.process_tree import descendants, read_file, resident_bytes
+from carbon_ops.meter.process_tree import (
+    THIS_PROCESS,
+    descendants,
+    read_file,
+    resident_bytes,
+)
 
 if TYPE_CHECKING:
     from carbon_ops.meter.process_tree import CpuClock
@@ -103,7 +108,7 @@ class CommandClock:
     a GPU's driver knows it; so both are sampled while it runs.
     """
 
-    leader = 0  # the command inherits our CPU affinity
+    leader = THIS_PROCESS  # the command inherits our CPU affinity
 
     def __init__(self, clock: CpuClock) -> None:
         self.name = clock.name

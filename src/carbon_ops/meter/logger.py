@@ -164,8 +164,11 @@ class EnergyLogger:
     def log_metrics(self, operation: str, /, **info: Any) -> Metric:
         """Return what was used since the last call, or since this logger was made.
 
-        The end of one call is the start of the next, without hole or overlap, from any
-        number of threads.
+        The end of one call is the start of the next: their time and CPU time adjoin
+        without hole or overlap, from any number of threads. Their energy does so but
+        for the ends, which lie past the last sample as a rule and are extrapolated; and
+        while nobody on the host computes, its energy is no task's, so that many short
+        pieces of a task that waits may sum to less than one span around them.
 
         Args:
             operation: What the work is called.

@@ -167,8 +167,9 @@ def _divide(
             few = attribution.short_cv(duration_ns, host.interval_ns)
             single = hypot(single, j * few)
         common = j * hypot(gain_cv, attribution.share_cv(ratio))
-        low = attribution.share(low, part, whole)
-        high = attribution.share(high, part, whole)
+        others = (idle_uj or 0) if excluded else 0
+        low = attribution.share(max(0, low - others), part, whole)
+        high = attribution.share(max(0, high - others), part, whole)
     component: Component = {
         "j": j,
         "source": host.source,

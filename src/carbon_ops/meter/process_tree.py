@@ -48,9 +48,11 @@ if TYPE_CHECKING:
         def pids(self) -> list[int]:
             """Return the living processes counted, for their memory."""
 
-    # Optional: ``leader``, the process whose CPU affinity is the scope's (0: this one).
+    # Optional: ``leader``, the process that with its descendants is the scope's, as far
+    # as CPU affinity goes; THIS_PROCESS, or 0 for the calling thread alone.
 
 
+THIS_PROCESS = -1
 NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 _ANY_CHILD = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
@@ -90,7 +92,7 @@ def reaped_ns(pid: int) -> int:
     return (int(fields[13]) + int(fields[14])) * NS_PER_TICK
 
 
-def _is_gone(error: OSError) -> bool:
+def is_gone(error: OSError) -> bool:
     """Return whether a process ended; the clock of one that is gone is EINVAL."""
     return error.errno in (ENOENT, ESRCH, EINVAL)
 
@@ -106,13 +108,13 @@ def children_of(pid: int) -> list[int]:
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError as error:
-        if not _is_gone(error):
+        if not is_gone(error):
             raise
     for tid in threads:
         try:
             found += _children(f"/proc/{pid}/task/{tid}/children")
         except OSError as error:
-            if not _is_gone(error):
+            if not is_gone(error):
                 raise
     return found
 
@@ -174,7 +176,7 @@ def _living_ns(pids: list[int]) -> int:
             used = process_ns(pid)
             used += reaped_ns(pid)
         except OSError as error:
-            if not _is_gone(error):
+            if not is_gone(error):
                 raise
             continue  # ended and reaped meanwhile: its parent's account has it now
         total += used
@@ -237,7 +239,7 @@ class OwnTree:
     """This process and its children, living and reaped: the default scope."""
 
     name = "tree"
-    leader = 0
+    leader = THIS_PROCESS
 
     def __init__(self, *, with_self: bool = True) -> None:
         self._with_self = with_self
@@ -282,7 +284,7 @@ class OwnProcess:
     """This process without its children."""
 
     name = "process"
-    leader = 0
+    leader = THIS_PROCESS
 
     def read(self) -> int:
         return time.process_time_ns()
@@ -349,7 +351,7 @@ class TreeClock:
                 return self._last
             own = process_ns(self.pid)
         except OSError as error:
-            if not _is_gone(error):
+            if not is_gone(error):
                 raise
             self.gone = True
             return self._last

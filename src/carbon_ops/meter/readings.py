@@ -180,6 +180,8 @@ class Readings:
                 part=used.part[0] / used.part[1],
             )
             flags = (*flags, *self._gpus.flags)
+        if host.dram is not None and len(pids) > 1:
+            flags = (*flags, "resident_sets_added")
         task = Task(
             *named,
             begin.wall_ns,

@@ -47,6 +47,20 @@ def test_readable_counters_are_read_and_named(
     assert energy["governor"] is None
 
 
+def test_memory_that_processes_may_share_is_flagged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = server(str(tmp_path))
+    with logger_on(fake.root, monkeypatch) as logger:
+        alone = logger.log_metrics("alone")["energy"]["quality"]["flags"]
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE):
+            flags = logger.log_metrics("two")["energy"]["quality"]["flags"]
+
+    assert "dram_by_resident_set" in alone
+    assert "resident_sets_added" not in alone
+    assert "resident_sets_added" in flags
+
+
 def test_a_step_no_power_explains_is_not_a_number_and_the_model_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +150,53 @@ def test_a_pinned_task_knows_its_package_and_how_busy_that_was(
     assert topology.of({1}) is not None
     assert topology.of({1, 2}) is None  # on both: not pinned to a package
     assert topology.of({7}) is None  # nobody knows where CPU 7 is
+
+
+def test_a_process_is_pinned_where_all_its_threads_and_children_are(
+    tmp_path: Path,
+) -> None:
+    here = sorted(os.sched_getaffinity(0))
+    if len(here) < 2:
+        pytest.skip("one CPU is one package")
+    for package, cpu in enumerate(here[:2]):
+        place = tmp_path / f"cpu{cpu}" / "topology"
+        place.mkdir(parents=True)
+        (place / "physical_package_id").write_text(f"{package}\n")
+    (tmp_path / "stat").write_text(f"cpu{here[0]} 10 0 0 9 9 0 0 0 0 0\n")
+    program = f"""
+import os, sys, threading
+from carbon_ops.meter.pinning import Topology
+from carbon_ops.meter.process_tree import THIS_PROCESS
+topology = Topology({str(tmp_path)!r}, {str(tmp_path / "stat")!r})
+os.sched_setaffinity(0, {{{here[0]}}})
+assert topology.mark(THIS_PROCESS, 1_000) is not None
+away, over = threading.Event(), threading.Event()
+def elsewhere():
+    os.sched_setaffinity(0, {{{here[1]}}})
+    away.set()
+    over.wait()
+thread = threading.Thread(target=elsewhere)
+thread.start()
+away.wait()
+process, alone = topology.mark(THIS_PROCESS, 1_000), topology.mark(0, 1_000)
+over.set()
+thread.join()
+assert process is None
+assert alone is not None  # this thread is where it was
+assert topology.mark(THIS_PROCESS, 1_000) is not None
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.sched_setaffinity(0, {{{here[1]}}})
+    os.write(writer, b"x")
+    os.read(0, 1)
+    os._exit(0)
+os.read(reader, 1)
+assert topology.mark(THIS_PROCESS, 1_000) is None
+"""
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=60, input=b"ended"
+    )
 
 
 def test_only_the_tasks_own_package_is_counted_for_it() -> None:

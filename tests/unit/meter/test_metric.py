@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from carbon_ops.meter.metric import DRAM_CV, PACKAGE_CV, Domain, Host, Task, build
-from carbon_ops.model import Energy
+from carbon_ops.meter.metric import (
+    DRAM_CV,
+    PACKAGE_CV,
+    Baseline,
+    Domain,
+    Host,
+    Task,
+    build,
+)
+from carbon_ops.model import Energy, Memory
 
 GIB = 1 << 30
 
@@ -97,3 +105,28 @@ def test_the_memorys_share_is_by_resident_set_and_less_sure() -> None:
     assert dram["uncertainty_j"] == pytest.approx(
         25 * (DRAM_CV**2 + (0.75 * 0.35) ** 2) ** 0.5
     )
+
+
+def test_the_bounds_hold_the_energy_under_either_policy() -> None:
+    total, width = 100_000_000, 10_000_000
+    host = Host(
+        *("governor", None, "rapl_sysfs", Domain(total, total - width, total + width)),
+        *(None, 2_000_000_000, 1_000_000_000),
+        interval_ns=100_000_000,
+    )
+    memory: Memory = {"rss_bytes": None, "peak_rss_bytes": None, "host_percent": None}
+    task = Task(
+        *("x", "ok", "a" * 16, None, "b" * 32, 0, host.duration_ns),
+        *(500_000_000, 2, memory, None, {}),
+    )
+    shared = build(task, host).metric["energy"]
+    excluded = build(task, host, policy="excluded", baseline=Baseline(cpu_w=60.0))
+    alone = excluded.metric["energy"]
+
+    assert shared["energy_j_total"] == 25.0
+    assert shared["bounds_j"] == [22.5, 27.5]
+    assert alone["energy_j_total"] == 10.0  # a quarter of what is above 60 J
+    assert alone["bounds_j"] == [7.5, 12.5]
+    asleep = build(task, host, policy="excluded", baseline=Baseline(cpu_w=105.0))
+    assert asleep.metric["energy"]["energy_j_total"] == 0.0
+    assert asleep.metric["energy"]["bounds_j"] == [0.0, 1.25]
