@@ -45,7 +45,8 @@ def cpu(
     host: facts.Host,
     governor: facts.Governor,
     direct: facts.Counters,
-    model: CpuModel,
+    model: CpuModel | None,
+    cpu_limit: float | None = None,
 ) -> Finding:
     """Return how the energy of the CPU packages is found."""
     layout, start = governor.layout, start_governor()
@@ -59,11 +60,6 @@ def cpu(
     if direct.error is None:
         detail = f"rapl_sysfs, read by this process itself: {', '.join(direct.zones)}"
         return Finding("measured", detail, f"no governor: {governor.message}", start)
-    known = "" if model.known else " (not in the tables)"
-    detail = (
-        f"model of CPU load: {model.name}{known}, {model.idle_w:.3g} W idle to "
-        f"{model.load_w:.3g} W, ± {100 * model.cv:.0f} %"
-    )
     why = f"no governor ({governor.message}); {direct.error}"
     if host.hypervisor or host.container:
         where = "virtual machine" if host.hypervisor else "container"
@@ -72,6 +68,17 @@ def cpu(
             f"({direct.error})"
         )
         start = "run the governor on the host and share its socket, or measure on bare metal"
+    if model is None:
+        return _absent("not counted", f"{why}; the setting model is off", start)
+    known = "" if model.known else " (not in the tables)"
+    detail = (
+        f"model of CPU load: {model.name}{known}, {model.idle_w:.3g} W idle to "
+        f"{model.load_w:.3g} W, ± {100 * model.cv:.0f} %; watts: {model.source}"
+    )
+    if cpu_limit is not None and cpu_limit < host.cpus:
+        detail += (
+            f"; billed from the {cpu_limit:g} of {host.cpus} CPUs that may be used"
+        )
     return Finding("modelled", detail, why, start)
 
 
@@ -156,13 +163,15 @@ def membership(group: facts.Group) -> Finding:
 
 def cgroup(found: facts.Cgroup) -> Finding:
     """Return whether CPU time can be counted by control group."""
-    if found.version is None:
+    if found.path is None:
         return _absent("no cgroups", "/proc/self/cgroup is empty")
-    where = f"v{found.version}, {found.path}"
-    if found.readable:
-        return _there(where)
-    why = "its CPU accounting file is not readable below /sys/fs/cgroup"
-    return _absent(where, why, "mount /sys/fs/cgroup read-only into the container")
+    if found.folder is None:
+        why = "its CPU accounting file is not readable below /sys/fs/cgroup"
+        return _absent(
+            found.path, why, "mount /sys/fs/cgroup read-only into the container"
+        )
+    limit = found.cpu_limit
+    return _there(found.folder + ("" if limit is None else f", limit {limit:g} CPUs"))
 
 
 def filtering(governor: facts.Governor) -> Finding:

@@ -84,14 +84,17 @@ def examine(host: facts.Host, socket: str | None) -> dict[str, Finding]:
         lambda error: facts.Counters((), str(error), False),
     )
     group, see = facts.group(), diagnosis
+    cgroup = _or(facts.cgroup, lambda _: facts.Cgroup(None, None))
     checks: dict[str, Callable[[], Finding]] = {
-        see.CPU: lambda: see.cpu(host, governor, direct, facts.model()),
+        see.CPU: lambda: see.cpu(
+            host, governor, direct, facts.model(), cgroup.cpu_limit
+        ),
         "dram energy": lambda: see.dram(governor, direct),
         "gpu energy, nvidia": lambda: see.gpu("nvidia", facts.nvidia()),
         "gpu energy, amd": lambda: see.gpu("amd", facts.amd()),
         "governor socket": lambda: see.socket(governor, group, direct),
         f"group {facts.GROUP}": lambda: see.membership(group),
-        "cgroup CPU time": lambda: see.cgroup(facts.cgroup()),
+        "cgroup CPU time": lambda: see.cgroup(cgroup),
         "energy filtering": lambda: see.filtering(governor),
         "msr module": lambda: see.msr(host, facts.msr()),
         "ledger signing": lambda: see.signing(facts.signing()),

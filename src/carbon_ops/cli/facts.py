@@ -9,7 +9,11 @@ import pwd
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
+from carbon_ops.errors import (
+    CarbonOpsError,
+    GovernorUnavailableError,
+    InvalidInputError,
+)
 from carbon_ops.meter.process_tree import read_file
 from carbon_ops.model import Layout
 
@@ -80,9 +84,9 @@ class Group(NamedTuple):
 
 
 class Cgroup(NamedTuple):
-    version: int | None
-    path: str
-    readable: bool  # its CPU time can be read
+    path: str | None  # as the kernel names it
+    folder: str | None  # where its CPU time can be read
+    cpu_limit: float | None = None  # CPUs it may use
 
 
 class Signing(NamedTuple):
@@ -98,8 +102,8 @@ def host() -> Host:
     name, virtual, _ = processor()
     kernel = f"{platform.system()} {platform.release()}"
     hypervisor = _hypervisor() or ("unknown" if virtual else None)
-    python, cpus = platform.python_version(), os.cpu_count() or 1
-    return Host(kernel, python, name, cpus, hypervisor, _container())
+    python = platform.python_version()
+    return Host(kernel, python, name, _cpus(), hypervisor, _container())
 
 
 def _text(path: str) -> str:
@@ -206,26 +210,41 @@ def group() -> Group:
 
 
 def cgroup() -> Cgroup:
-    """Return this process's control group and whether its CPU time can be read."""
-    lines = _text("/proc/self/cgroup").splitlines()
-    entries = [line.split(":", 2) for line in lines if line.count(":") >= 2]
-    for _, controllers, path in entries:
-        if "cpuacct" in controllers.split(","):
-            file = f"{path.rstrip('/')}/cpuacct.usage"
-            mounts = ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct")
-            return Cgroup(1, path, any(os.access(m + file, os.R_OK) for m in mounts))
-    for number, _, path in entries:
-        if number == "0":
-            file = f"/sys/fs/cgroup{path.rstrip('/')}/cpu.stat"
-            return Cgroup(2, path, os.access(file, os.R_OK))
-    return Cgroup(None, "", False)
+    """Return this process's control group, its CPU time and its CPU limit."""
+    from carbon_ops.sources.cgroup import CgroupClock, cpu_limit, own_path
+
+    try:
+        path = own_path()
+    except InvalidInputError:
+        return Cgroup(None, None)
+    try:
+        folder = CgroupClock(path).folder
+    except InvalidInputError:
+        return Cgroup(path, None)
+    limit = cpu_limit()
+    return Cgroup(path, folder, None if limit is None else limit.cpus)
 
 
-def model() -> CpuModel:
-    """Return the model of CPU load for this host."""
-    from carbon_ops.sources.modelled import of_this_host
+def model() -> CpuModel | None:
+    """Return the model of CPU load for this host as it is set, None if it is off."""
+    from carbon_ops import config
+    from carbon_ops.sources.modelled import KNOWN_CV, CpuModel, of_this_host
 
-    return of_this_host(os.cpu_count() or 1)
+    try:
+        settings = config.load()
+    except CarbonOpsError:
+        return of_this_host(_cpus())  # which setting it is, another finding says
+    if settings["model"].value == "off":
+        return None
+    idle, load = settings["cpu_idle_w"], settings["cpu_load_w"]
+    if idle.value is None or load.value is None:
+        return of_this_host(_cpus())
+    watts = float(idle.value), float(load.value)
+    return CpuModel("given", *watts, KNOWN_CV, True, f"given by {load.origin}")
+
+
+def _cpus() -> int:
+    return os.sysconf("SC_NPROCESSORS_ONLN")
 
 
 def msr() -> tuple[bool, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from carbon_ops.cli import diagnosis, facts
@@ -17,7 +19,7 @@ VIRTUAL = METAL._replace(hypervisor="KVM")
 SILENT = facts.Governor("/run/x.sock", "no_socket", "no governor at /run/x.sock")
 NONE = facts.Counters((), "no RAPL package counter", False)
 DENIED = facts.Counters((), "cannot read energy_uj: Permission denied", True)
-MODEL = CpuModel("A CPU", 10.0, 50.0, 0.4, True, "a table")
+MODEL = CpuModel("A CPU", 10.0, 50.0, 0.4, True, "a table, 2026")
 MEMBER = facts.Group(True, True, True, "ada", False)
 
 
@@ -66,11 +68,47 @@ def test_without_any_counter_the_model_is_named_with_its_uncertainty() -> None:
     found = diagnosis.cpu(VIRTUAL, SILENT, NONE, MODEL)
     assert (found.state, found.detail) == (
         "modelled",
-        "model of CPU load: A CPU, 10 W idle to 50 W, ± 40 %",
+        "model of CPU load: A CPU, 10 W idle to 50 W, ± 40 %; watts: a table, 2026",
     )
     assert found.why is not None
     assert "virtual machine" in found.why
     assert found.fix is not None
+
+
+def test_a_cpu_limit_below_the_cpus_is_named_where_the_model_heeds_it() -> None:
+    half = diagnosis.cpu(METAL, SILENT, NONE, MODEL, 0.5)
+    more = diagnosis.cpu(METAL, SILENT, NONE, MODEL, 4.0)
+    cgroup = diagnosis.cgroup(facts.Cgroup("/a", "/sys/fs/cgroup/a", 0.5))
+
+    assert half.detail.endswith("; billed from the 0.5 of 4 CPUs that may be used")
+    assert "CPUs" not in more.detail
+    assert cgroup.detail == "/sys/fs/cgroup/a, limit 0.5 CPUs"
+
+
+def test_a_model_that_is_off_models_nothing() -> None:
+    found = diagnosis.cpu(METAL, SILENT, NONE, None)
+
+    assert found.state == "unavailable"
+    assert found.why is not None
+    assert "model is off" in found.why
+
+
+def test_the_doctors_watts_are_those_that_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("CPU_IDLE_W", "7"), ("CPU_LOAD_W", "70")):
+        monkeypatch.setenv(f"CARBON_OPS_{name}", value)
+    given = facts.model()
+    monkeypatch.setenv("CARBON_OPS_MODEL", "off")
+
+    assert given is not None
+    assert (given.idle_w, given.load_w) == (7.0, 70.0)
+    assert given.source == "given by CARBON_OPS_CPU_LOAD_W"
+    assert facts.model() is None
+    monkeypatch.setenv("CARBON_OPS_MODEL", "maybe")
+    assert facts.model() is not None
 
 
 def test_counters_that_root_alone_may_read_call_for_the_governor() -> None:
@@ -159,7 +197,7 @@ def test_the_other_parts_say_what_is_missing_and_what_brings_it() -> None:
     missing = [
         diagnosis.signing(facts.Signing(False, "/keys", 0)),
         diagnosis.live(False, ()),
-        diagnosis.cgroup(facts.Cgroup(2, "/x", False)),
+        diagnosis.cgroup(facts.Cgroup("/x", None)),
         diagnosis.msr(METAL, (False, False)),
         diagnosis.idle([]),
     ]
@@ -170,7 +208,7 @@ def test_the_other_parts_say_what_is_missing_and_what_brings_it() -> None:
     present = [
         diagnosis.signing(facts.Signing(True, "/keys", 2)),
         diagnosis.live(True, ("A_KEY",)),
-        diagnosis.cgroup(facts.Cgroup(1, "/x", True)),
+        diagnosis.cgroup(facts.Cgroup("/x", "/sys/fs/cgroup/x")),
         diagnosis.msr(METAL, (True, True)),
         diagnosis.idle([Idle("h", "k", "rapl_msr", "2026-01-02T", 30, 12, 2, 0.1, 1)]),
         diagnosis.settings({"region": Setting("DE", "CARBON_OPS_REGION")}),
