@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from carbon_ops.cli.measurement import as_text
 from carbon_ops.model import Metric
 
 ROOT = Path("/sys/fs/cgroup")
@@ -106,5 +107,8 @@ def test_a_limited_task_is_billed_from_its_part_and_by_its_cgroups_time(
     part_j += (LOAD_W - IDLE_W) / cpus * used_s
     assert task_j == pytest.approx(ratio * part_j, rel=1e-3)
     assert task_j + rest_j == pytest.approx(total_j, abs=1e-6)
+    text = as_text(metric, None, 0, "none")
+    assert f"{100 * ratio:.1f} % of its cgroup's CPU time" in text
+    assert f"0.25 of {cpus} CPUs allowed: given by the user" in text
     # A quarter of a CPU for 0.2 s of work.
     assert metric["duration_s"] > 0.5

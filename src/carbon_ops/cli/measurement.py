@@ -37,7 +37,9 @@ def as_text(
     """Return the summary of one measured command, several lines of text."""
     energy = metric["energy"]
     busy = energy["allocation_ratio"]
-    share = "" if busy is None else f", {100 * busy:.1f} % of the host's busy CPU time"
+    limited = "cpu_limited" in energy["quality"]["flags"]
+    whole = "its cgroup's" if limited else "the host's busy"
+    share = "" if busy is None else f", {100 * busy:.1f} % of {whole} CPU time"
     lines = [
         f"carbon-ops: {metric['operation']} (exit status {status})",
         f"  time      {metric['duration_s']:.3f} s, "
@@ -102,7 +104,7 @@ def _energy(metric: Metric) -> str:
 
 
 def source(metric: Metric) -> str:
-    """Return how the energy was found, two lines."""
+    """Return how the energy was found, in two lines or, of a model, three."""
     energy = metric["energy"]
     text = f"attribution_mode={energy['attribution_mode']}"
     reason = energy["reason"]
@@ -110,7 +112,16 @@ def source(metric: Metric) -> str:
         text += f" reason={reason} ({REASONS.get(reason, reason)})"
     counter = energy["components"]["cpu"]["source"]
     said = SOURCES.get(counter, counter)
-    return f"{text}\n            energy from {said} [{counter}]"
+    text += f"\n            energy from {said} [{counter}]"
+    model = energy["model"]
+    if model is not None:
+        limit = model["cpu_limit"]
+        part = "" if limit is None else f", {limit:g} of {model['cpus']} CPUs allowed"
+        text += (
+            f"\n            {number(model['idle_w'])} W idle to {number(model['load_w'])} "
+            f"W at full load{part}: {model['source']}"
+        )
+    return text
 
 
 def _carbon(estimate: Mapping[str, Any] | None, signal: str) -> str:
