@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_ops.meter import metric
-from carbon_ops.meter.counter import by_model
-from carbon_ops.meter.metric import Baseline, Host, Task
+from carbon_ops.meter.metric import Baseline, Domain, Host, Pinned, Task
 from carbon_ops.model import Metric, Policy
 from carbon_ops.sources.modelled import CpuModel
 
@@ -22,17 +21,18 @@ def micro(joules: float | None) -> int:
 
 
 @st.composite
-def spans(draw: st.DrawFn) -> tuple[Metric, tuple[float, int] | None, int]:
+def spans(draw: st.DrawFn) -> tuple[Metric, int]:
     idle_w, load_w = draw(WATTS)
     model = CpuModel("x", idle_w, load_w, 0.4, True, "a table, 2026")
     cpus, duration = draw(CPUS), draw(st.integers(1, 10**13))
     allowed = draw(st.floats(0.001, cpus, exclude_max=True))
     limit = draw(st.one_of(st.none(), st.tuples(st.just(allowed), TIME)))
     busy = draw(TIME)
-    busy, cpu, pinned = by_model(model, duration, busy, cpus, limit)
+    busy, total, part = model.energy(duration, busy, cpus, limit)
+    cpu = Domain(total, total, total)
     host = Host(
         *("monitor_only", "no_socket", "model_cpu_load", cpu, None, busy, duration),
-        pinned=pinned,
+        pinned=limit and Pinned(Domain(part, part, part), limit[1], allowed / cpus),
         model_cv=model.cv,
     )
     nothing = {"rss_bytes": None, "peak_rss_bytes": None, "host_percent": None}
@@ -45,15 +45,12 @@ def spans(draw: st.DrawFn) -> tuple[Metric, tuple[float, int] | None, int]:
     policy: Policy = draw(st.sampled_from(("proportional", "excluded")))
     baseline = Baseline(draw(st.floats(0, 1e4)))
     built = metric.build(task, host, policy=policy, baseline=baseline)
-    part = cpu if pinned is None else pinned.domain
-    return built.metric, limit, part.total
+    return built.metric, part
 
 
 @given(spans())
-def test_task_part_and_host_are_nested(
-    span: tuple[Metric, tuple[float, int] | None, int],
-) -> None:
-    record, _, part_uj = span
+def test_task_part_and_host_are_nested(span: tuple[Metric, int]) -> None:
+    record, part_uj = span
     energy = record["energy"]
     host = energy["host"]
 
@@ -73,15 +70,11 @@ def test_above_rest_a_cpu_second_costs_the_same_with_and_without_a_limit(
 ) -> None:
     model = CpuModel("x", watts[0], watts[1], 0.4, True, "a table, 2026")
     used = min(used, cpus * duration)
-    _, rest, _ = by_model(model, duration, 0, cpus)
-    _, whole, _ = by_model(model, duration, used, cpus)
-    *_, at_rest = by_model(model, duration, busy, cpus, (0.5 * cpus, 0))
-    *_, limited = by_model(model, duration, busy, cpus, (0.5 * cpus, used))
-    assert at_rest is not None
-    assert limited is not None
+    _, rest, _ = model.energy(duration, 0, cpus)
+    _, whole, _ = model.energy(duration, used, cpus)
+    *_, at_rest = model.energy(duration, busy, cpus, (0.5 * cpus, 0))
+    *_, limited = model.energy(duration, busy, cpus, (0.5 * cpus, used))
 
-    above = limited.domain.total - at_rest.domain.total
-
-    tolerance = 2 + 1e-12 * whole.total  # rounding, and the floats before it
-    assert abs(above - (whole.total - rest.total)) <= tolerance
-    assert abs(at_rest.domain.total - rest.total / 2) <= 1 + tolerance
+    tolerance = 2 + 1e-12 * whole  # rounding, and the floats before it
+    assert abs((limited - at_rest) - (whole - rest)) <= tolerance
+    assert abs(at_rest - rest / 2) <= tolerance

@@ -17,7 +17,6 @@ from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
 from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
 from carbon_ops.model import Reason
-from carbon_ops.sources import modelled
 from carbon_ops.sources.host import NS_PER_TICK, host_busy_ns
 
 TYPE_CHECKING = False
@@ -25,9 +24,11 @@ if TYPE_CHECKING:
     from carbon_ops.meter.local import LocalCounters
     from carbon_ops.model import CpuModelUsed, EnergySource, Origin, Sample, Window
     from carbon_ops.sources.cgroup import CpuLimit
+    from carbon_ops.sources.modelled import CpuModel
 
 INTERVAL_NS = 100_000_000  # of the governor's samples
 _LOOK_AGAIN_NS = 1_000_000_000  # for another CPU limit
+MODEL_CV = 0.40  # sources.modelled.KNOWN_CV, without loading what is seldom needed
 _LOOK_BACK_NS = 250_000_000  # /proc/stat moves in steps of 10 ms: too coarse for less
 
 
@@ -87,15 +88,15 @@ class HostCounter:
         source: EnergySource | None,
         socket: str,
         *,
-        model: modelled.CpuModel | Literal["on", "off"] = "on",
+        model: CpuModel | Literal["on", "off"] = "on",
         powercap_root: str = "/sys/class/powercap",
     ) -> None:
         self._given = source
         self._source = source
         self._socket = socket
-        self._model: modelled.CpuModel | None = None
+        self._model: CpuModel | None = None
         self._look_up = model == "on"  # when first needed
-        if isinstance(model, modelled.CpuModel):
+        if not isinstance(model, str):
             self._model = model
         self._powercap = powercap_root
         self._local: LocalCounters | None = None
@@ -305,7 +306,9 @@ class HostCounter:
         flags: tuple[str, ...] = ()
         if self._look_up:
             try:
-                self._model = modelled.of_this_host(self.cpus)
+                from carbon_ops.sources.modelled import of_this_host
+
+                self._model = of_this_host(self.cpus)
                 self._look_up = False
             except _TROUBLE:
                 cpu_reason = "model_unreadable"
@@ -316,7 +319,14 @@ class HostCounter:
             cpu_reason = "host_load_unknown"
         else:
             limit = _used_of(mark)
-            busy, cpu, pinned = by_model(model, duration_ns, busy, self.cpus, limit)
+            busy, uj, part_uj = model.energy(duration_ns, busy, self.cpus, limit)
+            cpu = Domain(uj, uj, uj)
+            if limit is not None:
+                cpus, used_ns = limit
+                # The kernel charges what runs to its cgroup at ticks.
+                lag_ns = ceil(cpus) * NS_PER_TICK
+                own = Domain(part_uj, part_uj, part_uj)
+                pinned = Pinned(own, used_ns, cpus / self.cpus, lag_ns)
             flags = () if model.known else ("cpu_unknown",)
             flags += () if limit is None else ("cpu_limited",)
             used = {
@@ -344,41 +354,6 @@ class HostCounter:
         )
 
 
-def by_model(
-    model: modelled.CpuModel,
-    duration_ns: int,
-    busy_ns: int,
-    cpus: int,
-    limit: tuple[float, int] | None = None,
-) -> tuple[int, Domain, Pinned | None]:
-    """Return the host's busy time, its modelled energy, and what a limit leaves of it.
-
-    Under a limit of ``L`` of ``N`` CPUs a task is billed from ``L / N`` of the power at
-    rest and from what the limited cgroup used: its share is of that cgroup's CPU time,
-    no longer of the host's. What a CPU second costs above rest stays the same; the power
-    at rest that the task carries no longer depends on what strangers on the host do.
-    Everything else stays in the host's rest. Limits may add up to more than the CPUs:
-    then so may the shares of the power at rest of different cgroups.
-
-    Args:
-        model: Power when idle and when busy.
-        duration_ns: Wall time [ns].
-        busy_ns: Busy CPU time of the host [ns].
-        cpus: Logical CPUs of the host.
-        limit: CPUs that the task's cgroup may use, and the CPU time it did use [ns].
-    """
-    pinned = None
-    if limit is not None:
-        allowed, used_ns = limit
-        busy_ns = max(busy_ns, used_ns)  # /proc/stat counts in ticks
-        part = allowed / cpus
-        uj = modelled.energy_uj(model, duration_ns, used_ns, cpus, part)
-        # The kernel charges what runs to its cgroup at ticks.
-        pinned = Pinned(Domain(uj, uj, uj), used_ns, part, ceil(allowed) * NS_PER_TICK)
-    uj = modelled.energy_uj(model, duration_ns, busy_ns, cpus)
-    return busy_ns, Domain(uj, uj, uj), pinned
-
-
 def _used_of(mark: HostMark) -> tuple[float, int] | None:
     """Return the CPU limit of ``mark`` and the CPU time used of it since [ns]."""
     if mark.limit is None:
@@ -397,7 +372,7 @@ def _too_wide(host: Host) -> bool:
     total, low, high = host.cpu
     if "unread" in host.flags or not total:
         return True
-    return (high - low) / 2 / sqrt(3) > modelled.KNOWN_CV * total
+    return (high - low) / 2 / sqrt(3) > MODEL_CV * total
 
 
 def _known(error: Exception) -> Reason:

@@ -13,7 +13,6 @@ from carbon_ops.meter.plain import plain
 from carbon_ops.meter.process_tree import OwnProcess, children_vanish, ours
 from carbon_ops.meter.scope import leader_of
 from carbon_ops.sources import gpu_present
-from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from carbon_ops.meter.process_tree import CpuClock
     from carbon_ops.meter.span import Span
     from carbon_ops.model import EnergySource, Memory, Policy
+    from carbon_ops.sources.modelled import CpuModel
 
     Named = tuple[str, Literal["ok", "error"], str, str | None, str]
 
@@ -233,6 +233,8 @@ def _model(
             f"the model needs watts at rest and at full load, got {idle_w} and {load_w}",
             hint="Give both, the first not above the second.",
         )
+    from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
+
     return CpuModel("given", idle_w, load_w, KNOWN_CV, True, "given by the user")
 
 

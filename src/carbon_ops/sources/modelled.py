@@ -32,26 +32,42 @@ class CpuModel(NamedTuple):
     known: bool
     source: str
 
+    def energy(
+        self,
+        duration_ns: int,
+        busy_ns: int,
+        cpus: int,
+        limit: tuple[float, int] | None = None,
+    ) -> tuple[int, int, int]:
+        """Return the host's busy time [ns], its energy [µJ] and that of a task's part.
 
-def energy_uj(
-    model: CpuModel, duration_ns: int, busy_ns: int, cpus: int, part: float = 1.0
-) -> int:
-    """Return the modelled energy of all CPUs or of a part of them [µJ].
+        Under a limit of ``L`` of ``N`` CPUs a task is billed from ``L / N`` of the power
+        at rest and from what the limited cgroup used: its share is of that cgroup's CPU
+        time, no longer of the host's. What a CPU second costs above rest stays the same;
+        the power at rest that the task carries no longer depends on what strangers on
+        the host do. Everything else stays in the host's rest. Limits may add up to more
+        than the CPUs: then so may the shares of the power at rest of different cgroups.
+        Without a limit the part is the host; it never has more energy than that.
 
-    A part has its share of the power at rest, and what its own busy time adds: the same
-    per second of CPU time as on the whole host. So a part that was busy no longer than
-    the host never has more energy than the host.
+        Args:
+            duration_ns: Wall time [ns].
+            busy_ns: Busy CPU time of the host [ns]; counts up to ``cpus * duration_ns``.
+            cpus: Logical CPUs of the host.
+            limit: CPUs that the task's cgroup may use, and the CPU time it did use [ns].
+        """
+        most_ns = cpus * duration_ns
+        per_cpu_w = (self.load_w - self.idle_w) / cpus
 
-    Args:
-        model: Power when idle and when busy.
-        duration_ns: Wall time [ns].
-        busy_ns: Busy CPU time [ns], of the part; limited to ``cpus * duration_ns``.
-        cpus: Logical CPUs of the host.
-        part: How much of the host, 0 to 1.
-    """
-    busy_ns = min(busy_ns, cpus * duration_ns)
-    spread = (model.load_w - model.idle_w) / cpus
-    return round((model.idle_w * part * duration_ns + spread * busy_ns) / 1_000)
+        def uj(part: float, used_ns: int) -> int:
+            rest = self.idle_w * part * duration_ns
+            return round((rest + per_cpu_w * min(used_ns, most_ns)) / 1_000)
+
+        if limit is None:
+            total = uj(1.0, busy_ns)
+            return busy_ns, total, total
+        allowed, used_ns = limit
+        busy_ns = max(busy_ns, used_ns)  # /proc/stat counts in ticks
+        return busy_ns, uj(1.0, busy_ns), uj(allowed / cpus, used_ns)
 
 
 # Keys of x86, then of ARM; in the order of Ids.

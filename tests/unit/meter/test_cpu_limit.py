@@ -12,7 +12,7 @@ from carbon_ops.meter import counter, metric
 from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.metric import Baseline, Host, Task
 from carbon_ops.model import Energy, Policy
-from carbon_ops.sources import cgroup
+from carbon_ops.sources import cgroup, modelled
 from carbon_ops.sources.modelled import CpuModel
 
 SECOND = 1_000_000_000
@@ -139,6 +139,10 @@ def test_a_cgroup_ahead_of_the_hosts_ticks_does_not_exceed_the_host(
     assert host.pinned is not None
     assert host.pinned.domain.total <= host.cpu.total
     assert host.busy_ns == 7 * SECOND
+
+
+def test_a_gap_is_weighed_against_the_models_own_uncertainty() -> None:
+    assert counter.MODEL_CV == modelled.KNOWN_CV
 
 
 def test_no_model_asks_for_no_limit(

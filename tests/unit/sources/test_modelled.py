@@ -114,7 +114,7 @@ def test_the_users_watts_are_the_arguments_then_the_environments_then_the_files(
 def test_power_is_a_line_between_rest_and_full_load() -> None:
     model = modelled.CpuModel("a", 10.0, 50.0, 0.4, True, "a table, 2026")
     second = 1_000_000_000
-    at = [modelled.energy_uj(model, second, n * second, 4) for n in (0, 1, 2, 4, 9)]
+    at = [model.energy(second, n * second, 4)[1] for n in (0, 1, 2, 4, 9)]
 
     assert at == [10_000_000, 20_000_000, 30_000_000, 50_000_000, 50_000_000]
 
