@@ -9,6 +9,7 @@ of the governor is imported only when its socket exists.
 from __future__ import annotations
 
 import os
+from _thread import RLock
 from math import ceil, sqrt
 from typing import Literal, NamedTuple, get_args
 
@@ -36,6 +37,16 @@ _REASONS = get_args(Reason)
 # What a source may raise; anything else is a mistake in this package.
 # ImportError: the program went into a chroot; MemoryError: its address space is full.
 _TROUBLE = (CarbonOpsError, OSError, ValueError, ImportError, MemoryError)
+
+
+# Held while modules load that are seldom needed: a process forked meanwhile by another
+# thread would find them half loaded and locked for ever.
+_loading = RLock()
+os.register_at_fork(
+    before=_loading.acquire,
+    after_in_parent=_loading.release,
+    after_in_child=_loading.release,
+)
 
 
 class HostMark(NamedTuple):
@@ -191,7 +202,8 @@ class HostCounter:
                 raise GovernorUnavailableError(
                     "no_socket", f"there is no {self._socket}"
                 ) from error
-            from carbon_ops.governor.client import GovernorClient
+            with _loading:
+                from carbon_ops.governor.client import GovernorClient
 
             self._source = GovernorClient(self._socket)
         return self._source
@@ -200,9 +212,10 @@ class HostCounter:
         if not self._local_tried:
             self._local_tried = True
             if os.path.isdir(self._powercap):
-                from carbon_ops.meter.local import open_local
+                with _loading:
+                    from carbon_ops.meter.local import open_local
 
-                self._local = open_local(self._powercap)
+                    self._local = open_local(self._powercap)
         return self._local
 
     def _measured(
@@ -286,7 +299,8 @@ class HostCounter:
         try:
             bound = self._bound
             if bound is None or bound[0] != pid or at_ns - bound[1] > _LOOK_AGAIN_NS:
-                from carbon_ops.sources.cgroup import cpu_limit
+                with _loading:
+                    from carbon_ops.sources.cgroup import cpu_limit
 
                 found = cpu_limit(f"/proc/{pid if pid > 0 else 'self'}/cgroup")
                 self._bound = bound = pid, at_ns, found
@@ -306,9 +320,10 @@ class HostCounter:
         flags: tuple[str, ...] = ()
         if self._look_up:
             try:
-                from carbon_ops.sources.modelled import of_this_host
+                with _loading:
+                    from carbon_ops.sources.modelled import of_this_host
 
-                self._model = of_this_host(self.cpus)
+                    self._model = of_this_host(self.cpus)
                 self._look_up = False
             except _TROUBLE:
                 cpu_reason = "model_unreadable"
