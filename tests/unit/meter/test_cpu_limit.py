@@ -26,7 +26,7 @@ class Container:
         self.now, self.used_ns, self.cpus = SECOND, 0, 1.0
         self.asked: list[str] = []
         self._stat = folder / "cpu.stat"
-        self.use(0)
+        self.use(9 * SECOND)  # long before any span
         patch.setattr(counter, "monotonic_ns", lambda: self.now)
         patch.setattr(counter, "host_busy_ns", lambda: 3 * self.now)
         patch.setattr(cgroup, "cpu_limit", self._limit)
@@ -110,8 +110,8 @@ def test_a_scope_without_a_process_of_its_own_is_under_no_limit(
 
 
 def test_another_process_is_under_its_own_limit(container: Container) -> None:
-    container.span(lambda: None)
-    container.span(lambda: None, pid=os.getpid())
+    container.span(lambda: None, seconds=0)
+    container.span(lambda: None, seconds=0, pid=os.getpid())
 
     assert container.asked == ["/proc/self/cgroup", f"/proc/{os.getpid()}/cgroup"]
 

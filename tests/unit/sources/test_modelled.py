@@ -238,7 +238,8 @@ def test_name_and_hypervisor_come_from_the_first_processors_entry(
         "processor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"
     )
     assert modelled.processor(str(info)) == ("One CPU", True, None)
-    info.write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # ARM has no name here
+    # ARM has no name here.
+    info.write_text("processor\t: 0\nFeatures\t: fp\n\nmodel name\t: A board\n")
     assert modelled.processor(str(info)) == ("unknown", False, None)
     assert modelled.processor(str(tmp_path / "none")) == ("unknown", False, None)
 
