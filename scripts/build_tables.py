@@ -380,6 +380,7 @@ PROCESSORS = {
     "sapphire rapids": "GenuineIntel/6/143",
     "emerald rapids": "GenuineIntel/6/207",
     "granite rapids": "GenuineIntel/6/173",
+    "sierra forest": "GenuineIntel/6/175",
     "zen": "AuthenticAMD/23/1",
     "zen 2": "AuthenticAMD/23/48-63",
     "zen 3": "AuthenticAMD/25/0-15",

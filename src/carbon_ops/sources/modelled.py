@@ -5,7 +5,7 @@ A model, not a measurement: published comparisons with meters find errors up to 
 (Fischer 2025, arXiv:2509.22092), which is the relative standard uncertainty recorded for
 a CPU whose watts are known; 60 % where they are not. 40 % too where they are those of its
 microarchitecture: published servers lie around the median of theirs by 21 % (rms of the
-logarithm) at full load, 23 % at half and 37 % at rest, and their figures are of the whole
+logarithm) at full load, 22 % at half and 36 % at rest, and their figures are of the whole
 server. The watts and their sources are in :mod:`carbon_ops.data.cpu`.
 """
 
