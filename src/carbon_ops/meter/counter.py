@@ -113,16 +113,17 @@ class HostCounter:
         self._local: LocalCounters | None = None
         self._local_tried = False
         self._topology = Topology()
-        self._bound: tuple[int, int, CpuLimit | None] | None = None  # PID, when, limit
+        self._bound: tuple[object, int, CpuLimit | None] | None = None  # task, when
         self._load: list[tuple[int, int]] = []  # instant and busy time, two of the past
         # Not os.cpu_count(), which PYTHON_CPU_COUNT and -X cpu_count change.
         self.cpus = os.sysconf("SC_NPROCESSORS_ONLN")
 
-    def mark(self, pid: int | None = 0) -> HostMark:
+    def mark(self, pid: int | None = 0, folder: str | None = None) -> HostMark:
         """Return where the counters stand now. Never raises.
 
         Args:
             pid: Whose CPU affinity counts: 0 is this process, None nobody's.
+            folder: The cgroup that is meant instead of a process; None: the whole host.
         """
         began = monotonic_ns()
         pin = None if pid is None else self._topology.mark(pid, self.cpus)
@@ -139,7 +140,7 @@ class HostCounter:
                 )
             except _TROUBLE:
                 pass  # the model is left
-        limit = None if pid is None else self._limit(pid, began)
+        limit = self._limit(folder if pid is None else pid, began)
         return HostMark(began, None, None, reason, host_busy_ns(), pin, limit)
 
     def since(
@@ -289,8 +290,8 @@ class HostCounter:
             return max(0, now - busy) * duration // (t1_ns - at)
         return max(0, now - start) * duration // max(1, t1_ns - since)
 
-    def _limit(self, pid: int, at_ns: int) -> tuple[CpuLimit, int] | None:
-        """Return the CPU limit ``pid`` is under and the CPU time used of it so far [ns].
+    def _limit(self, task: int | str | None, at_ns: int) -> tuple[CpuLimit, int] | None:
+        """Return the CPU limit a process or cgroup is under, and what was used of it [ns].
 
         None without a limit below the number of CPUs. Looked up once a second at most.
         """
@@ -298,12 +299,16 @@ class HostCounter:
             return None
         try:
             bound = self._bound
-            if bound is None or bound[0] != pid or at_ns - bound[1] > _LOOK_AGAIN_NS:
+            if bound is None or bound[0] != task or at_ns - bound[1] > _LOOK_AGAIN_NS:
                 with _loading:
                     from carbon_ops.sources.cgroup import cpu_limit
 
-                found = cpu_limit(f"/proc/{pid if pid > 0 else 'self'}/cgroup")
-                self._bound = bound = pid, at_ns, found
+                place = task
+                if isinstance(task, int):
+                    place = f"/proc/{task if task > 0 else 'self'}/cgroup"
+                if not isinstance(place, str):  # the host, or a clock nobody here made
+                    return None
+                self._bound = bound = task, at_ns, cpu_limit(place)
             limit = bound[2]
             if limit is None or limit.cpus >= self.cpus:
                 return None

@@ -104,7 +104,10 @@ class Readings:
         except OSError:
             cpu, flags = 0, ("cpu_time_unreadable",)
         wall = clock.wall_ns()
-        host = self._counter.mark(leader_of(clock_))  # last: a governor may hang
+        folder = getattr(clock_, "folder", None)  # of a cgroup
+        host = self._counter.mark(
+            leader_of(clock_), folder
+        )  # last: a governor may hang
         gpu = self.gpu_mark(wall)
         return Mark(host, wall, cpu, flags, 0, 0, gpu, left, unread)
 

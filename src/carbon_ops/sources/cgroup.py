@@ -122,19 +122,21 @@ class CpuLimit(NamedTuple):
 
 
 def cpu_limit(cgroup: str = "/proc/self/cgroup", root: str = ROOT) -> CpuLimit | None:
-    """Return the lowest CPU limit a process is under, None without one.
+    """Return the lowest CPU limit a process or a cgroup is under, None without one.
 
     Limits of the cgroups around its own bind it too; of equal ones the outermost is
     returned, because all that is in there shares it. None also where the limited
     cgroup's CPU time cannot be read.
 
     Args:
-        cgroup: The process's own file of that name.
+        cgroup: The process's own file of that name; or the folder of a cgroup.
         root: Where the hierarchies are mounted. In a container that is often its own
             cgroup, and the path, which is the host's, is not there: the root counts.
     """
+    below = cgroup.startswith(f"{root}/")
+    hierarchies = _around(cgroup, root) if below else _hierarchies(cgroup)
     lowest: tuple[float, str, str] | None = None
-    for controllers, path in _hierarchies(cgroup):
+    for controllers, path in hierarchies:
         if controllers == [""]:
             mounts = [root, f"{root}/unified"]
         elif "cpu" in controllers:
@@ -152,7 +154,7 @@ def cpu_limit(cgroup: str = "/proc/self/cgroup", root: str = ROOT) -> CpuLimit |
     # Mounted apart, the cgroup of the same name counts, if it is one around the process.
     apart = [
         f"{root}/cpuacct{inside}"
-        for controllers, path in _hierarchies(cgroup)
+        for controllers, path in hierarchies
         if "cpuacct" in controllers and f"{path}/".startswith(f"{inside}/")
     ]
     for place in (folder, *apart):
@@ -161,6 +163,16 @@ def cpu_limit(cgroup: str = "/proc/self/cgroup", root: str = ROOT) -> CpuLimit |
         except InvalidInputError:
             continue
     return None
+
+
+def _around(folder: str, root: str) -> list[tuple[list[str], str]]:
+    """Return what a ``/proc/PID/cgroup`` would say about a process in ``folder``."""
+    path = folder[len(root) :]
+    _, mount, *rest = path.split("/")
+    if os.path.exists(f"{root}/cgroup.controllers"):  # the root is that of version 2
+        return [([""], path)]
+    inside = "/".join(["", *rest])
+    return [([""] if mount == "unified" else ["cpu", "cpuacct"], inside)]
 
 
 def _upwards(path: str) -> Iterator[str]:

@@ -102,11 +102,20 @@ def test_a_cgroup_that_vanishes_takes_the_limit_along(container: Container) -> N
     assert host.flags == ()
 
 
-def test_a_scope_without_a_process_of_its_own_is_under_no_limit(
+def test_the_host_is_under_no_limit(
     container: Container,
 ) -> None:
     assert container.span(lambda: None, pid=None).pinned is None
     assert not container.asked
+
+
+def test_a_cgroup_as_scope_is_under_its_own_limit(
+    container: Container, tmp_path: Path
+) -> None:
+    mark = container.counter.mark(None, str(tmp_path))
+
+    assert container.asked == [str(tmp_path)]
+    assert mark.limit is not None
 
 
 def test_another_process_is_under_its_own_limit(container: Container) -> None:

@@ -126,6 +126,34 @@ def test_version_1_with_a_mount_for_each(tree: Tree) -> None:
     assert other is None  # its CPU time is not that of the limited cgroup
 
 
+def test_a_cgroup_itself_is_under_the_limits_around_it(tree: Tree) -> None:
+    (tree.root / "cgroup.controllers").touch()  # the root of version 2
+    tree.v2("/cpu", "150000 100000")  # a name like a mount of version 1
+    tree.v2("/cpu/a", "max 100000")
+    root = str(tree.root)
+
+    assert found(cpu_limit(f"{root}/cpu/a", root), tree) == (1.5, "/cpu")
+    assert cpu_limit(f"{root}/other", root) is None
+
+
+@pytest.mark.parametrize(
+    ("cpu", "clock"),
+    [("/cpu", "/cpuacct"), ("/cpu,cpuacct", "/cpu,cpuacct")],
+    ids=["apart", "together"],
+)
+def test_a_cgroup_of_version_1_is_under_the_limits_of_its_namesakes(
+    tree: Tree, cpu: str, clock: str
+) -> None:
+    tree.v1(f"{cpu}/job", "50000")
+    tree.v1_usage(f"{clock}/job")
+    tree.v1_usage(f"{clock}/job/step")
+    root = str(tree.root)
+
+    limit = cpu_limit(f"{root}{clock}/job/step", root)
+
+    assert found(limit, tree) == (0.5, f"{clock}/job")
+
+
 @pytest.mark.parametrize(
     "text",
     ["max 100000", "max", "", "0 100000", "-5 100000", "5 0", "1 2 3", "ten 100", "\0"],
