@@ -27,6 +27,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from struct import Struct
@@ -174,6 +175,7 @@ class RingReader:
 
     __slots__ = (
         "_head",
+        "_kept",
         "_map",
         "_seen",
         "_slot",
@@ -195,7 +197,7 @@ class RingReader:
             size = os.fstat(fd).st_size
             if not _PAGE <= size <= _MAX_BYTES:
                 raise RingError(f"a ring of {size} bytes")
-            self._map = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+            self._map, self._kept = _mapped(fd, size)
         except OSError as error:
             raise RingError(f"cannot map the ring: {error.strerror}") from error
         finally:
@@ -317,7 +319,39 @@ class RingReader:
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._map.close()
+        if self._kept is None or _same_file(*self._kept):
+            self._map.close()
+        else:
+            _abandoned.append(self._map)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_map"):  # else it was refused
+            self.close()
+
+
+# Mappings whose descriptor the program closed: Python would close the number again, which
+# is one of the program's own files by now.
+_abandoned: list[mmap.mmap] = []
+
+
+def _mapped(fd: int, size: int) -> tuple[mmap.mmap, tuple[int, int] | None]:
+    """Map ``fd``; return the descriptor, and its inode, that the mapping keeps, if any."""
+    if sys.version_info >= (3, 13):
+        memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ, trackfd=False)
+        return memory, None
+    inode = os.fstat(fd).st_ino
+    lowest = os.dup(fd)
+    os.close(lowest)  # the mapping's own duplicate gets this number
+    memory = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+    kept = lowest, inode
+    return memory, kept if _same_file(*kept) else None
+
+
+def _same_file(fd: int, inode: int) -> bool:
+    try:
+        return os.fstat(fd).st_ino == inode
+    except OSError:
+        return False
 
 
 def time_namespace() -> int:

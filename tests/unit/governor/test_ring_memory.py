@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -217,3 +219,21 @@ def test_other_descriptors_are_refused(tmp_path: object) -> None:
     os.close(writing)
     with pytest.raises(RingError):
         RingReader(reading)
+
+
+def test_a_program_that_closed_and_reused_every_descriptor_keeps_its_own() -> None:
+    program = """
+import os
+from carbon_ops.governor.ring import RingReader, RingWriter
+from carbon_ops.model import Layout
+writer = RingWriter(Layout("0" * 32, "", "simulated", 100_000_000, (), None, 0))
+if writer.fd is not None:
+    reader = RingReader(os.dup(writer.fd))
+    os.closerange(3, 64)
+    mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+    del reader
+    for fd in mine:
+        os.fstat(fd)
+    os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

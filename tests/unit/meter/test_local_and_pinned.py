@@ -52,9 +52,12 @@ def test_memory_that_processes_may_share_is_flagged(
 ) -> None:
     fake = server(str(tmp_path))
     with logger_on(fake.root, monkeypatch) as logger:
-        alone = logger.log_metrics("alone")["energy"]["quality"]["flags"]
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE):
+            with logger.span("alone", scope="process") as span:
+                pass
             flags = logger.log_metrics("two")["energy"]["quality"]["flags"]
+    assert span.metric is not None
+    alone = span.metric["energy"]["quality"]["flags"]
 
     assert "dram_by_resident_set" in alone
     assert "resident_sets_added" not in alone
