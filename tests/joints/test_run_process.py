@@ -424,3 +424,44 @@ def test_who_may_not_make_a_cgroup_is_told_and_nothing_runs(tmp_path: Path) -> N
         with pytest.raises(InvalidInputError, match="cannot make a cgroup") as caught:
             Enclosure()
     assert "Delegate=yes" in caught.value.hint
+
+
+# --- memory ---------------------------------------------------------------------------
+
+
+def memory(done: subprocess.CompletedProcess[bytes]) -> tuple[Any, list[str]]:
+    """Return the peak of the resident memory, and what the flags say of it."""
+    metric = summary(done.stderr)["metric"]
+    flags = metric["energy"]["quality"]["flags"]
+    return metric["memory"]["peak_rss_bytes"], [f for f in flags if "peak" in f]
+
+
+def test_a_small_command_is_not_taken_to_be_as_big_as_we_are(run: Run) -> None:
+    # From fork to exec it was: the kernel's ru_maxrss of it begins at ours.
+    peak, flags = memory(run("--json", "--", "sh", "-c", "read x", input=b"\n"))
+    assert flags == ["peak_rss_unknown" if peak is None else "peak_rss_sampled"]
+    assert peak is None or peak < 6 << 20
+    lasting, flags = memory(run("--json", "--", "sleep", "0.1"))
+    assert flags == ["peak_rss_sampled"]
+    assert 100_000 < lasting < 6 << 20
+
+
+def test_the_peak_of_a_big_command_is_exact_however_short_it_was_there(
+    run: Run,
+) -> None:
+    big = f"{sys.executable} -S -c 'b\"x\" * (200 << 20)'"
+    peak, flags = memory(run("--json", "--", "sh", "-c", f"{big}; sleep 0.1"))
+    assert flags == []
+    assert 200 << 20 <= peak < 260 << 20
+
+
+def test_each_of_several_runs_has_its_own_peak(run: Run, tmp_path: Path) -> None:
+    big = f"{sys.executable} -S -c 'b\"x\" * (200 << 20)'"
+    first = f"test -e {tmp_path}/seen || {{ >{tmp_path}/seen; {big}; }}; sleep 0.1"
+    done = run("--json", "--repeat", "2", "--", "sh", "-c", first)
+    peaks = [
+        one["metric"]["memory"]["peak_rss_bytes"]
+        for one in summary(done.stderr)["runs"]
+    ]
+    assert peaks[0] >= 200 << 20
+    assert peaks[1] < 6 << 20

@@ -169,7 +169,7 @@ def command(
     book = None if path is None else recording.Book(path)
     name = label or os.path.basename(argv[0]) or argv[0]
     runs: list[Run] = []
-    ended = Ended(0, None, False, 0)
+    ended = Ended(0, None, False, 0, None)
     box = Enclosure() if in_cgroup else None
     try:
         with EnergyLogger(estimator=estimator, ledger=False) as logger:
@@ -215,6 +215,7 @@ def _measure(
             if box is not None:
                 box.leave()
         ended = supervisor.wait(clock.sample)
+        clock.ended(ended)
         span.info.update(_facts(ended))
         span.end(status="ok" if ended.status == 0 else "error")
     return span, ended

@@ -26,20 +26,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import signal
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
+from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import CarbonOpsError
-from carbon_ops.meter.memory import host_total
-from carbon_ops.meter.process_tree import (
-    THIS_PROCESS,
-    descendants,
-    read_file,
-    resident_bytes,
-)
+from carbon_ops.meter import memory
+from carbon_ops.meter.process_tree import THIS_PROCESS, descendants, read_file
 
 if TYPE_CHECKING:
     from carbon_ops.meter.process_tree import CpuClock
@@ -48,8 +43,10 @@ if TYPE_CHECKING:
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SI_KERNEL = 0x80  # asm-generic/siginfo.h: sent by the kernel, here the terminal
 
-_FIRST_LOOK_S = 0.05
-_LOOK_S = 1.0
+# Before the first look: at the exec itself there is no memory yet. Then it doubles.
+_FIRST_PAUSE_NS = 5_000_000
+_LAST_PAUSE_NS = 1_000_000_000
+_LAG_BYTES = 1 << 20  # the kernel's counts of pages lag behind by batches
 
 _PASSED_ON = frozenset(
     {
@@ -99,6 +96,7 @@ class Ended(NamedTuple):
     signal: int | None  # the signal it died of
     interrupted: bool  # the terminal sent us SIGINT too, and the command died of it
     left_running: int  # descendants still alive
+    peak_rss_bytes: int | None  # of its largest process; None: not told from ours
 
 
 class CommandClock:
@@ -113,9 +111,11 @@ class CommandClock:
     def __init__(self, clock: CpuClock) -> None:
         self.name = clock.name
         self.read = clock.read
+        self.flags: set[str] = set()
         self._living = clock.pids
         self._seen: dict[int, None] = {}
-        self._sizes: list[int] = []
+        self._at_ns = self._first = self._byte_ns = self._ns = 0
+        self._peak: int | None = None
 
     def pids(self) -> list[int]:
         """Return the processes of the command, those that ended too if they were seen."""
@@ -127,24 +127,41 @@ class CommandClock:
 
     def sample(self) -> None:
         """Look at the resident memory of everything that lives now."""
-        own, living = os.getpid(), self._living()
+        own, living, now = os.getpid(), self._living(), monotonic_ns()
         self.saw(*living)
-        size = resident_bytes([pid for pid in living if pid != own])
-        if size is not None:
-            self._sizes.append(size)
+        sizes = [memory.status(pid) for pid in living if pid != own]
+        size = sum(rss for rss, _ in sizes if rss is not None)
+        if not size:
+            return
+        if self._peak is None:
+            self._first, self._at_ns = size, now
+        self._byte_ns += size * (now - self._at_ns)
+        self._ns += now - self._at_ns
+        self._at_ns = now
+        self._peak = max(self._peak or 0, size, *(peak or 0 for _, peak in sizes))
+
+    def ended(self, how: Ended) -> None:
+        """Take the peak that the kernel kept; where it has none, a flag says so."""
+        if how.peak_rss_bytes is not None:
+            self._peak = max(self._peak or 0, how.peak_rss_bytes)
+        elif self._peak is None:
+            self.flags.add("peak_rss_unknown")
+        else:
+            self.flags.add("peak_rss_sampled")
 
     def memory(self) -> Memory:
-        """Return the mean of the samples, and the highest value known.
+        """Return the mean over the time of the samples, and the highest value known.
 
-        A command too short to be sampled has the peak of its largest process for both.
+        None of a command too short to be seen.
         """
-        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        mean = sum(self._sizes) // len(self._sizes) if self._sizes else largest
-        total = host_total()
+        mean: int | None = (
+            self._byte_ns // self._ns if self._ns else self._first or None
+        )
+        total = memory.host_total()
         return {
             "rss_bytes": mean,
-            "peak_rss_bytes": max([largest, *self._sizes]),
-            "host_percent": 100.0 * mean / total if total else None,
+            "peak_rss_bytes": self._peak,
+            "host_percent": 100.0 * mean / total if mean and total else None,
         }
 
 
@@ -162,7 +179,8 @@ class Supervisor:
     """
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._pid = self._peak = 0
+        self._inherited: int | None = None
         self._terminal_interrupt = False
 
     def __enter__(self) -> Supervisor:
@@ -206,6 +224,7 @@ class Supervisor:
             raise CommandNotStarted(argv[0], OSError(errno.EINVAL, str(cause))) from (
                 cause
             )
+        self._inherited = memory.of([os.getpid()])["peak_rss_bytes"]
         return self._pid
 
     def _spawn(self, file: str, argv: list[str]) -> int:
@@ -220,16 +239,20 @@ class Supervisor:
     def wait(self, look: Callable[[], None] = lambda: None) -> Ended:
         """Wait until the command has ended; pass signals on meanwhile.
 
-        ``look`` is called soon after the start, and then about once a second.
+        ``look`` is called soon and then ever less often, at last once a second.
         """
-        pause_s = _FIRST_LOOK_S
+        pause = _FIRST_PAUSE_NS
+        due = monotonic_ns() + pause
         while True:
-            info = signal.sigtimedwait(_WAITED_FOR, pause_s)
+            if (left := due - monotonic_ns()) <= 0:
+                look()
+                pause = min(2 * pause, _LAST_PAUSE_NS)
+                due = monotonic_ns() + pause
+                continue
+            info = signal.sigtimedwait(_WAITED_FOR, left / 1e9)
             # A wait interrupted beyond its time returns no signal but what was there
             # (CPython, signal.sigtimedwait after EINTR).
             if info is None or info.si_signo not in _WAITED_FOR:
-                look()
-                pause_s = _LOOK_S
                 continue
             number = signal.Signals(info.si_signo)
             if number == signal.SIGCHLD:
@@ -249,11 +272,12 @@ class Supervisor:
         status = None
         while True:
             try:
-                pid, changed = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+                pid, changed, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
+            self._peak = max(self._peak, usage.ru_maxrss * 1024)
             if pid == self._pid:
                 if os.WIFSTOPPED(changed):
                     self._stop_too(signal.Signals(os.WSTOPSIG(changed)))
@@ -261,12 +285,18 @@ class Supervisor:
                     status = changed
         if status is None:
             return None
+        # Between vfork and exec the command was this program, and its ru_maxrss keeps
+        # that (Linux, begin_new_exec); the peak of what it then became may be less.
+        known = self._inherited is not None and (
+            self._peak > self._inherited + _LAG_BYTES
+        )
         died_of = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         return Ended(
             status=os.WEXITSTATUS(status) if died_of is None else 128 + died_of,
             signal=died_of,
             interrupted=self._terminal_interrupt and died_of == signal.SIGINT,
             left_running=len(descendants(os.getpid())),
+            peak_rss_bytes=self._peak if known else None,
         )
 
     def _send(self, number: int) -> None:

@@ -47,7 +47,7 @@ def host_used() -> int | None:
     return _used[1]
 
 
-def _status(pid: int) -> tuple[int | None, int | None]:
+def status(pid: int) -> tuple[int | None, int | None]:
     """Return resident memory and its highest value of one process [bytes]."""
     try:
         text = read_file(f"/proc/{pid}/status")
@@ -64,7 +64,7 @@ def _status(pid: int) -> tuple[int | None, int | None]:
 
 
 def _own() -> tuple[int | None, int | None]:
-    """Return what :func:`_status` does, of this process, for half the time.
+    """Return what :func:`status` does, of this process, for half the time.
 
     ``ru_maxrss`` is the greater of VmHWM and of what this process was before its last
     ``execve`` (``getrusage`` and ``exec_mmap`` in the Linux kernel); where VmHWM once
@@ -73,7 +73,7 @@ def _own() -> tuple[int | None, int | None]:
     global _rusage_knows  # noqa: PLW0603 - one process; a forked child begins at its own
     if not _rusage_knows:
         before = getrusage(RUSAGE_SELF).ru_maxrss * 1024
-        rss, peak = _status(os.getpid())
+        rss, peak = status(os.getpid())
         _rusage_knows = rss is not None and peak is not None and peak >= before
         return rss, peak
     rss = resident_bytes([os.getpid()])
@@ -89,7 +89,7 @@ def of(pids: list[int]) -> Memory:
     rss = peak = None
     if pids:
         try:
-            rss, peak = _own() if pids[0] == os.getpid() else _status(pids[0])
+            rss, peak = _own() if pids[0] == os.getpid() else status(pids[0])
         except OSError:
             rss = peak = None  # a filter of system calls forbids getrusage
         if len(pids) > 1:

@@ -173,6 +173,7 @@ class Readings:
                 told.add("child_left")
             if ours.unread > begin.unread:
                 told.add("children_unreadable")
+        told |= getattr(clock_, "flags", set())  # of a command
         if told:
             flags = (*flags, *sorted(told))
         gpus = None
