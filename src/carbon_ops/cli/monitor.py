@@ -112,7 +112,8 @@ def line(record: Mapping[str, Any]) -> str:
         return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
     energy = record["energy"]
-    powers = [gpu["power_w"] for gpu in record["gpu"] if gpu["power_w"] is not None]
+    powers = [gpu["power_w"] for gpu in record["gpu"]]
+    known = powers and None not in powers  # a sum without one looks like the whole
     source = energy["source"]
     if energy["reason"] is not None:
         source += f": {energy['reason']}"
@@ -121,7 +122,7 @@ def line(record: Mapping[str, Any]) -> str:
         f"{number(energy['power_w'], 8, 2)} {number(energy['energy_j'], 10, 2)} "
         f"{number(record['cpu']['percent'], 6, 1)} "
         f"{number(record['memory']['percent'], 6, 1)} "
-        f"{number(sum(powers) if powers else None, 7, 1)}  {source}"
+        f"{number(sum(powers) if known else None, 7, 1)}  {source}"
     )
 
 

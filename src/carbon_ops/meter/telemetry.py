@@ -14,7 +14,7 @@ from carbon_ops.governor.client import GovernorClient
 from carbon_ops.meter import memory
 from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.metric import Domain
-from carbon_ops.model import Layout, Sample
+from carbon_ops.model import Layout, Sample, ZoneTotals
 from carbon_ops.sources import gpu_amd, gpu_nvidia, gpu_present
 from carbon_ops.sources.gpu import GpuSource
 from carbon_ops.units import NS_PER_S, joules
@@ -129,21 +129,32 @@ class Zones:
         for zone, before, after in zip(
             layout.zones, last[1].totals, sample.totals, strict=True
         ):
+            reason = "no_new_sample" if duration <= 0 else _trouble(before, after)
             uj = after.total_uj - before.total_uj
             found.append(
                 {
                     "zone": zone.key,
                     "kind": zone.kind,
                     "counted": zone.counted,
-                    "energy_j": joules(uj),
-                    "power_w": uj / duration * 1e3 if duration > 0 else None,
+                    "energy_j": None if reason else joules(uj),
+                    "power_w": None if reason else uj / duration * 1e3,
                     "fresh": after.fresh,
+                    "reason": reason,
                 }
             )
         return found
 
     def close(self) -> None:
         self._client.close()
+
+
+def _trouble(before: ZoneTotals, after: ZoneTotals) -> str | None:
+    """Return why the energy between two totals is not known, None if it is."""
+    if not (before.fresh and after.fresh):
+        return "read_failed"  # one of them is an older total
+    if after.resets != before.resets:
+        return "reset"
+    return None if after.gaps == before.gaps else "gap"
 
 
 class Gpus:
