@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from carbon_ops import clock
 from carbon_ops.meter.telemetry import Telemetry
 from carbon_ops.testing.governor import GovernorProcess
 from carbon_ops.testing.powercap import FakePowercap
@@ -52,3 +56,37 @@ def test_a_zone_that_cannot_be_read_has_no_energy_and_a_reason(tmp_path: Path) -
         assert zones()[1] == (0.0, 0.0, None)
         host.close()
         client.close()
+
+
+def test_rows_join_while_the_governor_hangs_and_after_it(tmp_path: Path) -> None:
+    with GovernorProcess() as governor:
+        governor.wait_ready().close()
+        host = Telemetry(governor.path, str(tmp_path / "nothing"))
+        rows = [host.look()]
+        governor.running.send_signal(signal.SIGSTOP)
+        rows += [host.look() for _ in range(3)]
+        governor.running.send_signal(signal.SIGCONT)
+        rows.append(host.look())
+        host.close()
+    for before, after in pairwise(rows):
+        assert after["timestamp_start"] == before["timestamp_end"]
+    for row in rows:
+        start, end = (
+            datetime.fromisoformat(row[f"timestamp_{edge}"].replace("Z", "+00:00"))
+            for edge in ("start", "end")
+        )
+        passed = (end - start).total_seconds()
+        assert passed == pytest.approx(row["duration_s"], abs=0.05)
+
+
+def test_a_time_of_day_that_was_set_is_taken_from_the_next_row_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Telemetry(str(tmp_path / "nobody"), str(tmp_path / "nothing"))
+    now = clock.wall_ns
+    monkeypatch.setattr(clock, "wall_ns", lambda: now() - 3600 * 10**9)
+    rows = [host.look() for _ in range(3)]
+    host.close()
+    assert rows[0]["timestamp_start"] <= rows[0]["timestamp_end"]
+    assert rows[1]["timestamp_start"] < rows[0]["timestamp_start"]
+    assert rows[2]["timestamp_start"] == rows[1]["timestamp_end"]

@@ -1,6 +1,7 @@
 """What the whole host did in each of many intervals. Whatever vanishes becomes a reason.
 
-Intervals join without hole or overlap: each begins at the instant the last one ended.
+Intervals join without hole or overlap: each begins at the instant the last one ended,
+by CLOCK_MONOTONIC; by the time of day too, unless somebody set that meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from carbon_ops.sources.gpu import GpuSource
 from carbon_ops.units import NS_PER_S, joules
 
 SCHEMA = "carbon-ops/host/1"
+# By how much the time of day may move against CLOCK_MONOTONIC without having been set,
+# besides the 500 ppm of adjtimex(2).
+_SET_NS = 20_000_000
 
 
 class Telemetry:
@@ -32,16 +36,19 @@ class Telemetry:
 
     def __init__(self, socket: str, powercap_root: str) -> None:
         self._counter = HostCounter(None, socket, powercap_root=powercap_root)
+        self._wall_ns = clock.wall_ns()  # before the mark: a governor may hang
         self._mark = self._counter.mark(None)
-        self._wall_ns = clock.wall_ns()
         self._zones = Zones(socket)
         self._gpus = Gpus()
 
     def look(self) -> dict[str, Any]:
         """Return what happened since the last look, as a ``host_sample`` record."""
-        mark, self._mark = self._mark, self._counter.mark(None)
         wall, self._wall_ns = self._wall_ns, clock.wall_ns()
+        mark, self._mark = self._mark, self._counter.mark(None)
         duration = max(1, self._mark.at_ns - mark.at_ns)
+        end = self._wall_ns
+        if abs(end - wall - duration) > _SET_NS + duration // 1_000:
+            end = wall + duration
         host = self._counter.since(mark, self._mark.at_ns, pid=None)
         cpus = self._counter.cpus
         total, used = memory.host_total(), memory.host_used()
@@ -51,7 +58,7 @@ class Telemetry:
             "type": "host_sample",
             "schema": SCHEMA,
             "timestamp_start": clock.rfc3339(wall),
-            "timestamp_end": clock.rfc3339(wall + duration),
+            "timestamp_end": clock.rfc3339(end),
             "duration_s": duration / NS_PER_S,
             "energy": {
                 "attribution_mode": host.mode,
