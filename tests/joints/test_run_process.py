@@ -403,6 +403,19 @@ except ChildProcessError:
 """
 
 
+def test_children_that_end_untold_are_flagged_and_counted_as_far_as_seen(
+    run: Run,
+) -> None:
+    done = run("--json", "--", sys.executable, "-S", "-c", UNREAPED)
+    found = summary(done.stderr)
+    flags = found["metric"]["energy"]["quality"]["flags"]
+    assert {"children_auto_reaped", "child_left"} <= set(flags)
+    assert "--cgroup counts it" in found["notes"][0]
+    assert 0.05 < cpu_s(done) < 0.6
+    told = summary(run("--json", "--", "sh", "-c", "sleep 0.1").stderr)
+    assert "children_auto_reaped" not in told["metric"]["energy"]["quality"]["flags"]
+
+
 def test_a_cgroup_counts_what_no_parent_is_told(run: Run) -> None:
     try:
         Enclosure().close()
@@ -411,8 +424,10 @@ def test_a_cgroup_counts_what_no_parent_is_told(run: Run) -> None:
     before = set(os.listdir(CgroupClock(own_path()).folder))
     command = ("--", sys.executable, "-S", "-c", UNREAPED)
 
-    assert cpu_s(run("--json", *command)) < 0.3
-    assert cpu_s(run("--json", "--cgroup", *command)) >= 0.3
+    done = run("--json", "--cgroup", *command)
+    assert cpu_s(done) >= 0.3
+    flags = summary(done.stderr)["metric"]["energy"]["quality"]["flags"]
+    assert not {"children_auto_reaped", "child_left"} & set(flags)
     assert set(os.listdir(CgroupClock(own_path()).folder)) <= before
 
 

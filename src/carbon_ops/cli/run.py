@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from carbon_ops.meter.logger import EnergyLogger
     from carbon_ops.meter.span import Span
 
+_UNTOLD = "children_auto_reaped"
 OWN_FAILURE = 125  # as env(1), nice(1) and timeout(1) have it
 
 
@@ -185,7 +186,7 @@ def command(
     finally:
         if box is not None:
             box.close()
-    notes = _notes(ended, len(runs), repeat)
+    notes = _notes(ended, runs, repeat)
     if book is not None:
         notes += book.close()
         if book.missing:
@@ -221,8 +222,13 @@ def _measure(
     return span, ended
 
 
-def _notes(ended: Ended, done: int, wanted: int) -> list[str]:
-    notes = []
+def _notes(ended: Ended, runs: list[Run], wanted: int) -> list[str]:
+    notes, done = [], len(runs)
+    if any(_UNTOLD in run.metric["energy"]["quality"]["flags"] for run in runs):
+        notes.append(
+            "a process ignores SIGCHLD: what its children use goes untold when they end; "
+            "--cgroup counts it"
+        )
     if ended.left_running:
         notes.append(
             f"processes still running: {ended.left_running}; counted is what they had "

@@ -28,6 +28,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -126,11 +127,16 @@ class CommandClock:
         self._seen.update(dict.fromkeys(pids))
 
     def sample(self) -> None:
-        """Look at the resident memory of everything that lives now."""
+        """Look at everything that lives now: its memory, and its CPU time for once it
+        is gone without account."""
         own, living, now = os.getpid(), self._living(), monotonic_ns()
         self.saw(*living)
-        sizes = [memory.status(pid) for pid in living if pid != own]
-        size = sum(rss for rss, _ in sizes if rss is not None)
+        with suppress(OSError):
+            self.read()
+        found = [memory.status(pid) for pid in living if pid != own]
+        if self.name == "children" and any(one.reaps_none for one in found):
+            self.flags.add("children_auto_reaped")
+        size = sum(one.rss or 0 for one in found)
         if not size:
             return
         if self._peak is None:
@@ -138,7 +144,7 @@ class CommandClock:
         self._byte_ns += size * (now - self._at_ns)
         self._ns += now - self._at_ns
         self._at_ns = now
-        self._peak = max(self._peak or 0, size, *(peak or 0 for _, peak in sizes))
+        self._peak = max(self._peak or 0, size, *(one.peak or 0 for one in found))
 
     def ended(self, how: Ended) -> None:
         """Take the peak that the kernel kept; where it has none, a flag says so."""

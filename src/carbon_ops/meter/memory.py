@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from _signal import SIGCHLD  # type: ignore[import-not-found]
 from resource import RUSAGE_SELF, getrusage
+from typing import NamedTuple
 
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.meter.process_tree import read_file, resident_bytes
@@ -16,13 +18,26 @@ _rusage_knows = False  # whether getrusage(2) tells this program's own peak
 _total: int | None = None  # of this host; it does not change while a program runs
 
 
+def _value(text: bytes, key: bytes, end: bytes, base: int = 10) -> int | None:
+    """Return the number after ``key``; a zombie or a kernel thread has no memory."""
+    at = text.find(key)
+    try:
+        return int(text[at + len(key) : text.index(end, at)], base) if at >= 0 else None
+    except ValueError:
+        return None
+
+
+def _kib(text: bytes, key: bytes) -> int | None:
+    """Return the line ``key`` of a kernel file [bytes]."""
+    value = _value(text, key, b"kB")
+    return None if value is None else value * 1024
+
+
 def _meminfo(key: bytes) -> int | None:
     """Return one line of ``/proc/meminfo`` [bytes]."""
     try:
-        text = read_file("/proc/meminfo")
-        at = text.index(key + b":") + len(key) + 1
-        return int(text[at : text.index(b"kB", at)]) * 1024
-    except (OSError, ValueError):
+        return _kib(read_file("/proc/meminfo"), key)
+    except OSError:
         return None
 
 
@@ -30,7 +45,7 @@ def host_total() -> int | None:
     """Return the memory of this host [bytes]."""
     global _total  # noqa: PLW0603 - read once for the whole process
     if _total is None:
-        _total = _meminfo(b"MemTotal")
+        _total = _meminfo(b"MemTotal:")
     return _total
 
 
@@ -42,25 +57,29 @@ def host_used() -> int | None:
     global _used  # noqa: PLW0603 - one host
     now = monotonic_ns()
     if not 0 <= now - _used[0] < USED_NS:
-        total, free = host_total(), _meminfo(b"MemAvailable")
+        total, free = host_total(), _meminfo(b"MemAvailable:")
         _used = now, None if total is None or free is None else total - free
     return _used[1]
 
 
-def status(pid: int) -> tuple[int | None, int | None]:
-    """Return resident memory and its highest value of one process [bytes]."""
+class Status(NamedTuple):
+    """What ``/proc/<pid>/status`` says of one process."""
+
+    rss: int | None = None  # resident memory [bytes]; None of a zombie
+    peak: int | None = None  # its highest value [bytes]
+    reaps_none: bool = False  # it ignores SIGCHLD: its children end without account
+
+
+def status(pid: int) -> Status:
+    """Look at one process; one that is gone has nothing. See proc_pid_status(5)."""
     try:
         text = read_file(f"/proc/{pid}/status")
     except OSError:
-        return None, None
-    found: list[int | None] = []
-    for key in (b"VmRSS:", b"VmHWM:"):
-        at = text.find(key)
-        try:
-            found.append(int(text[at + len(key) : text.index(b"kB", at)]) * 1024)
-        except ValueError:  # a zombie or a kernel thread has no memory
-            found.append(None)
-    return found[0], found[1]
+        return Status()
+    ignored = _value(text, b"SigIgn:", b"\n", 16) or 0
+    return Status(
+        _kib(text, b"VmRSS:"), _kib(text, b"VmHWM:"), bool(ignored >> SIGCHLD - 1 & 1)
+    )
 
 
 def _own() -> tuple[int | None, int | None]:
@@ -73,7 +92,7 @@ def _own() -> tuple[int | None, int | None]:
     global _rusage_knows  # noqa: PLW0603 - one process; a forked child begins at its own
     if not _rusage_knows:
         before = getrusage(RUSAGE_SELF).ru_maxrss * 1024
-        rss, peak = status(os.getpid())
+        rss, peak, _ = status(os.getpid())
         _rusage_knows = rss is not None and peak is not None and peak >= before
         return rss, peak
     rss = resident_bytes([os.getpid()])
@@ -89,7 +108,7 @@ def of(pids: list[int]) -> Memory:
     rss = peak = None
     if pids:
         try:
-            rss, peak = _own() if pids[0] == os.getpid() else status(pids[0])
+            rss, peak = _own() if pids[0] == os.getpid() else status(pids[0])[:2]
         except OSError:
             rss = peak = None  # a filter of system calls forbids getrusage
         if len(pids) > 1:
