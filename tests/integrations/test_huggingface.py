@@ -107,7 +107,9 @@ def test_a_training_that_fails_does_not_spoil_the_next(tmp_path: Path) -> None:
     assert energy.training.run["steps"] == 6
 
 
-def test_the_model_card_gets_grams_with_their_interval(tmp_path: Path) -> None:
+def test_the_model_card_gets_grams_with_their_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import ModelCard
 
     energy = energy_callback(EnergyLogger(region="FR"))
@@ -116,11 +118,14 @@ def test_the_model_card_gets_grams_with_their_interval(tmp_path: Path) -> None:
     made = trainer(tmp_path, [energy])
     made.train()
     made.create_model_card(model_name="tiny")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4_096)  # as PYTHON_CPU_COUNT does
     energy.write_model_card(tmp_path / "README.md")
     found = ModelCard.load(str(tmp_path / "README.md")).data["co2_eq_emissions"]
     assert found["emissions"] > 0
     assert found["geographical_location"] == "FR"
     assert "counter simulated; 95% interval" in found["source"]
+    online = os.sysconf("SC_NPROCESSORS_ONLN")
+    assert found["hardware_used"].startswith(f"{online} CPUs, ")
 
 
 def test_without_energy_nothing_is_made_up(tmp_path: Path) -> None:

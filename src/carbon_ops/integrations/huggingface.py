@@ -125,7 +125,7 @@ class EnergyHooks:
             "source": f"carbon-ops, {self.training.run['energy_origin']}; "
             f"{estimate.coverage:.0%} interval {low:.3g} to {high:.3g} g",
             "geographical_location": factor.get("zone"),
-            "hardware_used": f"{os.cpu_count()} CPUs, {self.training.run['host']}",
+            "hardware_used": f"{metric['cpu']['count']} CPUs, {self.training.run['host']}",
         }
 
     def write_model_card(self, path: str | os.PathLike[str]) -> None:
