@@ -322,7 +322,7 @@ class TreeClock:
 
     After the process has been reaped :meth:`read` goes on answering with the last value
     it saw, and :attr:`gone` is true: what was used between that reading and the end is
-    missing. A parent that needs all of it measures its children instead
+    missing, and the metric has the flag ``process_ended``. A parent that needs all of it measures its children instead
     (``EnergyLogger(scope="children")``), or hands over what ``os.wait4`` returned
     (``span.end(cpu_s=usage.ru_utime + usage.ru_stime)``).
 
@@ -361,7 +361,14 @@ class TreeClock:
     def _children_ns(self) -> int:
         return reaped_ns(self.pid) + _living_ns(descendants(self.pid))
 
+    @property
+    def flags(self) -> set[str]:
+        """For the quality of a metric."""
+        return {"process_ended"} if self.gone else set()
+
     def pids(self) -> list[int]:
+        if self.gone:  # the number may be somebody else's
+            return []
         try:
             return [self.pid, *descendants(self.pid)]
         except OSError:

@@ -173,7 +173,7 @@ class Readings:
                 told.add("child_left")
             if ours.unread > begin.unread:
                 told.add("children_unreadable")
-        told |= getattr(clock_, "flags", set())  # of a command
+        told |= getattr(clock_, "flags", set())  # a command's or a PID's
         if told:
             flags = (*flags, *sorted(told))
         gpus = None
