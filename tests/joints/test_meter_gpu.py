@@ -232,6 +232,47 @@ told(threading.active_count())
     assert threads == 1  # closing the logger stopped it
 
 
+def test_a_forked_child_polls_with_a_thread_of_its_own(
+    library: Path, tmp_path: Path
+) -> None:
+    threads, child, again, parent = run(
+        library,
+        tmp_path,
+        """
+import threading, time
+def polling():
+    return [t.name for t in threading.enumerate()].count("carbon-ops-gpu")
+shim(device("a", -1), f"process 0 {me} 30")
+log = logger(gpu_sampling=True)
+with log.span("before"):
+    time.sleep(0.2)
+pid = os.fork()
+if pid == 0:
+    shim(device("a", -1, power=100_000), f"process 0 {os.getpid()} 30")
+    first = polling()
+    with log.span("child", scope="process") as span:
+        time.sleep(0.5)
+        told([first, polling()])
+    told(span.metric)
+    log.close()
+    told(polling())
+    os._exit(0)
+os.waitpid(pid, 0)
+shim(device("a", -1), f"process 0 {me} 30")
+time.sleep(0.2)
+with log.span("parent", scope="process") as span:
+    time.sleep(0.5)
+log.close()
+told(span.metric)
+""",
+    )
+    assert (threads, again) == ([0, 1], 0)
+    for metric, watts in ((child, 100), (parent, 250)):
+        gpu = metric["energy"]["components"]["gpu"]
+        assert gpu["source"] == "nvml_power"
+        assert gpu["j"] == pytest.approx(watts * metric["duration_s"], rel=0.05)
+
+
 def test_queued_work_lands_in_the_span_that_waited_for_it(
     library: Path, tmp_path: Path
 ) -> None:
@@ -387,6 +428,37 @@ told([json.loads(line) for line in (lines + said("monitor", "-n1", "-i.2")).spli
     assert [g["power_w"] for g in well] == [250.0, 250.0]
     assert well[1]["reason"]
     assert (ill[0]["energy_uj"], bool(ill[0]["reason"])) == (None, True)
+
+
+def test_monitor_shows_a_card_by_its_files_and_goes_on_when_they_vanish(
+    library: Path, tmp_path: Path
+) -> None:
+    device = tmp_path / "drm" / "card0" / "device"
+    hwmon = device / "hwmon" / "hwmon3"
+    hwmon.mkdir(parents=True)
+    (device / "vendor").write_text("0x1002\n")
+    (device / "gpu_busy_percent").write_text("40\n")
+    (hwmon / "energy1_input").write_text("1000000\n")
+    (hwmon / "power1_average").write_text("50000000\n")
+    environ = {"NVIDIA_NODE": "/nonexistent", "DRM_ROOT": str(tmp_path / "drm")}
+    program = SAID + """
+import shutil
+from carbon_ops.cli import monitor
+from carbon_ops.meter.telemetry import Telemetry
+host = Telemetry("/nonexistent/s", "/nonexistent")
+well = host.look()
+shutil.rmtree(os.environ["DRM_ROOT"])
+ill = host.look()
+print(json.dumps([well["gpu"], ill["gpu"], monitor.line(well), monitor.line(ill)]))
+"""
+    ((well, ill, shown, dashed),) = run(library, tmp_path, program, **environ)
+    assert (well[0]["energy_uj"], well[0]["power_w"]) == ("1000000", 50.0)
+    assert well[0]["utilization_percent"] == 40.0
+    assert (well[0]["source"], well[0]["reason"]) == ("amd_hwmon", None)
+    assert (ill[0]["energy_uj"], ill[0]["power_w"]) == (None, None)
+    assert ill[0]["reason"]
+    assert "   50.0  model" in shown
+    assert "      -  model" in dashed
 
 
 def test_doctor_names_the_gpus_and_what_they_lack(
