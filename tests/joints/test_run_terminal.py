@@ -6,6 +6,7 @@ comes while it starts a child by vfork.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,48 @@ def test_ctrl_z_gives_the_shell_back_and_fg_goes_on(
     terminal.press("\x04")
     terminal.prompt()
     assert "exit status 0" in (tmp_path / "summary").read_text()
+
+
+WORK = """
+import time
+def work(name):
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+    print(name, time.process_time(), flush=True)
+work("first")
+input()
+work("second")
+"""
+
+
+def test_what_was_stopped_and_went_on_is_measured_whole(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "work.py").write_text(WORK)
+    terminal.type(f"$RUN --json -- {sys.executable} -S {tmp_path}/work.py")
+    terminal.expect("first")
+    terminal.press("\x1a")
+    terminal.expect("Stopped")
+    terminal.prompt()
+    terminal.type("sleep 0.5; fg")
+    terminal.type("")
+    used = float(terminal.expect(r"second ([\d.]+)\r\n").group(1))
+    terminal.prompt()
+    found = json.loads((tmp_path / "summary").read_text())
+    metric = found["metric"]
+    assert (found["exit_status"], metric["status"], found["notes"]) == (0, "ok", [])
+    assert used <= metric["cpu"]["process_s"] < used + 0.2
+    assert metric["duration_s"] > 0.4 + 0.5
+    begin, end = (
+        datetime.fromisoformat(metric[f"timestamp_{edge}"].replace("Z", "+00:00"))
+        for edge in ("start", "end")
+    )
+    assert (end - begin).total_seconds() == pytest.approx(
+        metric["duration_s"], abs=1e-5
+    )
+    flags = metric["energy"]["quality"]["flags"]
+    assert not {"child_left", "children_auto_reaped", "ratio_clamped"} & set(flags)
 
 
 def test_a_command_that_stops_itself_stops_the_job(terminal: Terminal) -> None:
