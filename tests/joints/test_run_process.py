@@ -304,6 +304,29 @@ def test_a_wait_that_was_interrupted_is_no_signal() -> None:
     subprocess.run(command, check=True, timeout=DEADLINE_S)
 
 
+# Signals that come faster than looks are due do not put them off.
+LOOKS = """
+import os, signal, time
+from itertools import pairwise
+from carbon_ops.meter.launch import Supervisor
+looks = [time.monotonic()]
+with Supervisor() as supervisor:
+    pid = supervisor.start(["sh", "-c", "while kill -WINCH $PPID; do sleep 0.002; done"])
+    def look():
+        looks.append(time.monotonic())
+        if len(looks) == 7:
+            os.kill(pid, signal.SIGKILL)
+    assert supervisor.wait(look).signal == signal.SIGKILL
+pauses = [later - earlier for earlier, later in pairwise(looks)]
+assert all(pause >= 0.005 * 2**i for i, pause in enumerate(pauses)), pauses
+"""
+
+
+def test_looks_grow_rarer_and_no_flood_of_signals_keeps_them_away() -> None:
+    command = [sys.executable, "-c", LOOKS]
+    subprocess.run(command, check=True, timeout=DEADLINE_S)
+
+
 def state_of(pid: int) -> str:
     """Return the one-letter state of process ``pid``."""
     text = Path(f"/proc/{pid}/stat").read_text()
