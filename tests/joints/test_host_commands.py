@@ -153,6 +153,24 @@ def test_top_without_a_governor_says_that_it_is_a_model(alone: dict[str, str]) -
     assert "model of CPU load" in done.stdout.splitlines()[1]
 
 
+@pytest.mark.parametrize("name", ["top", "monitor"])
+def test_the_settings_of_the_model_hold_for_the_host_too(
+    alone: dict[str, str], name: str
+) -> None:
+    def watts(**more: str) -> float | None:
+        done = cli({**alone, **more}, name, "--json", "-n", "1", "-i", "0.3")
+        found = json.loads(done.stdout)
+        value = found["host" if name == "top" else "energy"]["power_w"]
+        assert value is None or isinstance(value, float)
+        return value
+
+    # No energy is made up where it was switched off, and given watts are used.
+    nothing = {"CARBON_OPS_POWERCAP_ROOT": "/nonexistent"}
+    assert watts(CARBON_OPS_MODEL="off", **nothing) is None
+    given = {"CARBON_OPS_CPU_IDLE_W": "500", "CARBON_OPS_CPU_LOAD_W": "600", **nothing}
+    assert 499 < (watts(**given) or 0) < 601
+
+
 @pytest.mark.parametrize("ending", ["q", "\x03", "TERM"])
 def test_top_gives_the_terminal_back_however_it_ends(
     env: dict[str, str], ending: str

@@ -444,8 +444,9 @@ def test_monitor_shows_a_card_by_its_files_and_goes_on_when_they_vanish(
     program = SAID + """
 import shutil
 from carbon_ops.cli import monitor
+from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.telemetry import Telemetry
-host = Telemetry("/nonexistent/s", "/nonexistent")
+host = Telemetry(HostCounter(None, "/nonexistent/s"), "/nonexistent/s")
 well = host.look()
 shutil.rmtree(os.environ["DRM_ROOT"])
 ill = host.look()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbon_ops import clock
+from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.telemetry import Telemetry
 from carbon_ops.testing.governor import GovernorProcess
 from carbon_ops.testing.powercap import FakePowercap
@@ -28,13 +29,20 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def host_at(socket: str, folder: Path) -> Telemetry:
+    """Return the host over a governor alone, without counters of its own."""
+    return Telemetry(
+        HostCounter(None, socket, powercap_root=str(folder / "nothing")), socket
+    )
+
+
 def test_a_zone_that_cannot_be_read_has_no_energy_and_a_reason(tmp_path: Path) -> None:
     tree = FakePowercap(str(tmp_path))
     tree.add(FIRST, "package-0")
     tree.add(SECOND, "package-1")
     with GovernorProcess(f"--powercap-root={tree.root}") as governor:
         client = governor.wait_ready()
-        host = Telemetry(governor.path, str(tmp_path / "nothing"))
+        host = host_at(governor.path, tmp_path)
 
         def zones() -> list[tuple[float | None, float | None, str | None]]:
             rows = host.look()["zones"]
@@ -61,7 +69,7 @@ def test_a_zone_that_cannot_be_read_has_no_energy_and_a_reason(tmp_path: Path) -
 def test_rows_join_while_the_governor_hangs_and_after_it(tmp_path: Path) -> None:
     with GovernorProcess() as governor:
         governor.wait_ready().close()
-        host = Telemetry(governor.path, str(tmp_path / "nothing"))
+        host = host_at(governor.path, tmp_path)
         rows = [host.look()]
         governor.running.send_signal(signal.SIGSTOP)
         rows += [host.look() for _ in range(3)]
@@ -82,7 +90,7 @@ def test_rows_join_while_the_governor_hangs_and_after_it(tmp_path: Path) -> None
 def test_a_time_of_day_that_was_set_is_taken_from_the_next_row_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = Telemetry(str(tmp_path / "nobody"), str(tmp_path / "nothing"))
+    host = host_at(str(tmp_path / "nobody"), tmp_path)
     now = clock.wall_ns
     monkeypatch.setattr(clock, "wall_ns", lambda: now() - 3600 * 10**9)
     rows = [host.look() for _ in range(3)]

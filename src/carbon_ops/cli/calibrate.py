@@ -59,13 +59,7 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
       1  the host was too busy: nothing was stored
       2  no counter to measure with, or wrong usage
     """
-    from carbon_ops import config
-
-    counter = HostCounter(
-        None,
-        str(config.chosen("socket", socket)),
-        powercap_root=str(config.chosen("powercap_root", None)),
-    )
+    counter = options.host_counter(socket)
     try:
         quiet = as_json or not is_terminal(sys.stderr)
         slices, source = _measure(counter, seconds, quiet=quiet)

@@ -58,10 +58,7 @@ def command(
 
     path = config.chosen("ledger", ledger)
     book = None if path is None else recording.Book(path)
-    host = Telemetry(
-        str(config.chosen("socket", socket)),
-        str(config.chosen("powercap_root", None)),
-    )
+    host = Telemetry(options.host_counter(socket), str(config.chosen("socket", socket)))
     looks = 0
     try:
         with _told_to_end() as ends:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+if TYPE_CHECKING:
+    from carbon_ops.meter.counter import HostCounter
 
 Decorator = Callable[[Any], Any]
 
@@ -36,6 +39,29 @@ pue = click.option(
     help="Facility overhead: a number, VALUE,U, a cloud (gcp, aws:eu-central-1) or "
     "'unknown'.  [default: none]",
 )
+
+
+def host_counter(path: str | None) -> HostCounter:
+    """Return the host's counters as the settings have them; ``path`` is ``--socket``.
+
+    Raises:
+        CarbonOpsError: a setting that cannot be used.
+    """
+    from carbon_ops import config
+    from carbon_ops.meter.counter import HostCounter
+    from carbon_ops.meter.readings import model_of
+
+    found = config.load()
+    model, idle_w, load_w, root = (
+        cast("Any", found[name].value)
+        for name in ("model", "cpu_idle_w", "cpu_load_w", "powercap_root")
+    )
+    return HostCounter(
+        None,
+        str(config.chosen("socket", path)),
+        model=model_of(model, idle_w, load_w),
+        powercap_root=root,
+    )
 
 
 def as_json(text: str = "Print one JSON object instead.") -> Decorator:

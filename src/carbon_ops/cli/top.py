@@ -56,8 +56,8 @@ def command(
     share of the host, grams of CO2 per hour at this power (marginal factor of the grid),
     and the recent past as bars, each row to its own highest. The last line is the
     balance: what is shown and the rest are the host's power exactly. Without a governor
-    the power is a model of CPU load, and the first line says so. Memory and GPUs are not
-    in it.
+    the power is a model of CPU load, and the second line says so. Memory and GPUs are
+    not in it.
 
     Keys: q ends; c changes between processes and cgroups.
 
@@ -75,11 +75,7 @@ def command(
     from carbon_ops import config
 
     factor = _factor(config.chosen("region", region))
-    counter = HostCounter(
-        None,
-        str(config.chosen("socket", socket)),
-        powercap_root=str(config.chosen("powercap_root", None)),
-    )
+    counter = options.host_counter(socket)
     live = is_terminal(sys.stdout) and not as_json
     if count is None and (sys.stdout is None or not sys.stdout.isatty()):
         count = 1

@@ -86,7 +86,7 @@ class Readings:
         self._counter = HostCounter(
             source,
             socket,
-            model=_model(switch, cpu_idle_w, cpu_load_w),
+            model=model_of(switch, cpu_idle_w, cpu_load_w),
             powercap_root=powercap_root,
         )
         self._gpus: GpuMeter | None = None
@@ -222,10 +222,19 @@ def _watts(name: str, value: float | None) -> float | None:
     return value
 
 
-def _model(
+def model_of(
     switch: str, idle_w: float | None, load_w: float | None
 ) -> CpuModel | Literal["on", "off"]:
-    """Return what the counter shall do without counters."""
+    """Return what a :class:`HostCounter` shall do without counters.
+
+    Args:
+        switch: ``on`` or ``off``.
+        idle_w: All CPUs at rest [W]; None: the shipped tables.
+        load_w: At full load [W].
+
+    Raises:
+        InvalidInputError: another switch, or watts that make no sense.
+    """
     if switch == "off":
         return "off"
     if switch != "on":

@@ -30,12 +30,12 @@ class Telemetry:
     """Looks at the host's counters, processors, memory and GPUs.
 
     Args:
-        socket: Path of the governor's socket.
-        powercap_root: Where counters that this process may read itself are.
+        counter: The host's energy; closed with this.
+        socket: Path of the governor's socket, for its zones one by one.
     """
 
-    def __init__(self, socket: str, powercap_root: str) -> None:
-        self._counter = HostCounter(None, socket, powercap_root=powercap_root)
+    def __init__(self, counter: HostCounter, socket: str) -> None:
+        self._counter = counter
         self._wall_ns = clock.wall_ns()  # before the mark: a governor may hang
         self._mark = self._counter.mark(None)
         self._zones = Zones(socket)
