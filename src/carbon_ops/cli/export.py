@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbon_ops.cli import options
 from carbon_ops.cli.output import put
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def command() -> None:
     help="Most programs, and most containers, with a series of their own.",
 )
 @click.option("--parts", is_flag=True, help="Show core and uncore, parts of a package.")
-@click.option("--region", metavar="CODE", help="Electricity grid, for its intensity.")
+@options.region
 @click.option("--ledger", metavar="DIR", help="Show this ledger; verify it each hour.")
 @click.option("--vkey", multiple=True, help="Trusted key of the ledger.")
-@click.option("--socket", metavar="PATH", help="The governor's socket.")
+@options.socket
 @click.option(
     "--cgroup-root",
     metavar="DIR",

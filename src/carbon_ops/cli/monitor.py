@@ -24,7 +24,7 @@ KEPT = 1_000  # records that wait for a ledger that cannot be written now
 
 @click.command("monitor")
 @options.intervals(0.2, 86_400, 10.0, "go on")
-@click.option("--ledger", metavar="DIR", help="Append each interval to this ledger.")
+@options.ledger("each interval")
 @options.socket
 @options.as_json("One JSON object a line instead.")
 def command(

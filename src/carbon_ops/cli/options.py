@@ -15,7 +15,9 @@ Decorator = Callable[[Any], Any]
 socket = click.option("--socket", metavar="PATH", help="The governor's socket.")
 region = click.option(
     "--region",
-    help="Country, state or cloud region: DE, US-CA, aws:...  [default: the settings']",
+    metavar="CODE",
+    help="Electricity grid: a country, state or cloud region, such as DE, US-CA, aws:...  "
+    "[default: the settings', else the world, whose interval is wide]",
 )
 energy_u_wh = click.option(
     "--energy-u-wh", type=float, help="Its standard uncertainty (k=1) in Wh."
@@ -66,6 +68,11 @@ def host_counter(path: str | None) -> HostCounter:
 
 def as_json(text: str = "Print one JSON object instead.") -> Decorator:
     return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def ledger(text: str) -> Decorator:
+    text = f"Append {text} to this ledger; made if missing."
+    return click.option("--ledger", metavar="DIR", help=text)
 
 
 def energy_wh(*, required: bool) -> Decorator:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbon_ops.cli import measurement, recording, repeats
+from carbon_ops.cli import measurement, options, recording, repeats
 from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter.enclosure import Enclosure
@@ -68,24 +68,10 @@ class Wrapper(click.Command):
     cls=Wrapper,
     context_settings={"allow_interspersed_args": False},
 )
-@click.option(
-    "--region",
-    metavar="CODE",
-    help="Electricity grid whose factors are used, e.g. DE, FRA, US-CA. Without it: a "
-    "world-wide distribution with its wide interval.",
-)
-@click.option(
-    "--ledger",
-    metavar="DIR",
-    help="Append the measurement and its estimate to this ledger; made if missing.",
-)
+@options.region
+@options.ledger("the measurement and its estimate")
 @click.option("--label", metavar="NAME", help="Operation name; default: the command's.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="One JSON object instead of text: the last line on standard error.",
-)
+@options.as_json("One JSON object instead: the last line on standard error.")
 @click.option(
     "-o",
     "--output",

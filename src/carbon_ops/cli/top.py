@@ -38,7 +38,7 @@ _LEAVE = b"\x1b[?25h\x1b[?1049l"
     MIN_INTERVAL_S, 3600, 2.0, "go on, or 1 when the output is no terminal"
 )
 @click.option("--rows", type=click.IntRange(1, 1000), metavar="N", help="Most rows.")
-@click.option("--region", metavar="CODE", help="Electricity grid, for grams per hour.")
+@options.region
 @options.socket
 @options.as_json("One JSON object for each look.")
 def command(
