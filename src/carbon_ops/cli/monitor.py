@@ -12,7 +12,7 @@ import click
 
 from carbon_ops import clock
 from carbon_ops.cli import options, recording
-from carbon_ops.cli.output import put
+from carbon_ops.cli.output import figure, put
 
 HEAD = (
     f"{'time (UTC)':<14} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
@@ -104,10 +104,6 @@ def _closed(book: recording.Book) -> list[Mapping[str, Any]]:
 
 def line(record: Mapping[str, Any]) -> str:
     """Return one interval as a line under :data:`HEAD`."""
-
-    def number(value: float | None, width: int, digits: int) -> str:
-        return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
-
     energy = record["energy"]
     powers = [gpu["power_w"] for gpu in record["gpu"]]
     known = powers and None not in powers  # a sum without one looks like the whole
@@ -116,10 +112,10 @@ def line(record: Mapping[str, Any]) -> str:
         source += f": {energy['reason']}"
     return (
         f"{record['timestamp_end'][5:19].replace('T', ' ')} "
-        f"{number(energy['power_w'], 8, 2)} {number(energy['energy_j'], 10, 2)} "
-        f"{number(record['cpu']['percent'], 6, 1)} "
-        f"{number(record['memory']['percent'], 6, 1)} "
-        f"{number(sum(powers) if known else None, 7, 1)}  {source}"
+        f"{figure(energy['power_w'], 8, 2)} {figure(energy['energy_j'], 10, 2)} "
+        f"{figure(record['cpu']['percent'], 6, 1)} "
+        f"{figure(record['memory']['percent'], 6, 1)} "
+        f"{figure(sum(powers) if known else None, 7, 1)}  {source}"
     )
 
 

@@ -35,6 +35,15 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def figure(value: float | None, width: int, digits: int) -> str:
+    """Return ``value`` for a column of a table; a dash where it is not known.
+
+    >>> figure(1.25, 6, 1), figure(None, 4, 1)
+    ('   1.2', '   -')
+    """
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+
 def is_terminal(stream: IO[str] | None) -> bool:
     """Return whether people read ``stream`` as it comes, on a terminal that moves."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from carbon_ops.cli.output import visible
+from carbon_ops.cli.output import figure, visible
 from carbon_ops.meter.attribution import divide
 
 KEPT = 12  # intervals in a spark line
+WIDE = 80  # columns from which there is room for one beside a name
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = "_.:-=+*#"
 
@@ -23,21 +24,21 @@ class Row(NamedTuple):
 
     key: str
     name: str
-    power_w: float
-    energy_j: float  # since it was first seen
-    share: float  # of the host's energy in the interval
+    power_w: float | None
+    energy_j: float | None  # since it was first seen, as far as known
+    share: float | None  # of the host's energy in the interval
     carbon_g_per_h: float | None  # at this power
     recent: tuple[float, ...]  # watts, oldest first
 
 
 class Table(NamedTuple):
-    """One look: ``sum(rows) + rest_w = host_w``."""
+    """One look: ``sum(rows) + rest_w = host_w``, or all three unknown."""
 
     rows: tuple[Row, ...]
     host_w: float | None
     rest_w: float | None  # not shown, ended meanwhile, interrupts, nobody
-    rows_uj: int
-    rest_uj: int
+    rows_uj: int | None
+    rest_uj: int | None
     host_uj: int | None
     seconds: float
     grams_per_h: float | None
@@ -81,7 +82,7 @@ class Ranking:
             mode, source, reason: As in a metric.
         """
         uj_per_w = duration_ns / 1e3
-        shares = divide(host_uj or 0, used, busy_ns)
+        shares = {} if host_uj is None else divide(host_uj, used, busy_ns)
         for key, uj in shares.items():
             self._total[key] = self._total.get(key, 0) + uj
         for key in self._recent.keys() | shares.keys():
@@ -89,25 +90,29 @@ class Ranking:
             recent.append(shares.get(key, 0) / uj_per_w)
         self._recent = {key: past for key, past in self._recent.items() if any(past)}
         order = sorted(used, key=lambda key: (-used[key], key))[:rows]
-        shown = sum(shares[key] for key in order)
+        shown = sum(shares[key] for key in order) if shares else 0
+        rest = None if host_uj is None else host_uj - shown
+
+        def row(key: str) -> Row:
+            uj, total = shares.get(key), self._total.get(key)
+            watts = None if uj is None else uj / uj_per_w
+            return Row(
+                key,
+                names[key],
+                watts,
+                None if total is None else total / 1e6,
+                None if uj is None else uj / host_uj if host_uj else 0.0,
+                self._grams(watts),
+                tuple(self._recent.get(key, ())),
+            )
+
         watts = None if host_uj is None else host_uj / uj_per_w
         return Table(
-            rows=tuple(
-                Row(
-                    key,
-                    names[key],
-                    shares[key] / uj_per_w,
-                    self._total[key] / 1e6,
-                    shares[key] / host_uj if host_uj else 0.0,
-                    self._grams(shares[key] / uj_per_w),
-                    tuple(self._recent.get(key, ())),
-                )
-                for key in order
-            ),
+            rows=tuple(map(row, order)),
             host_w=watts,
-            rest_w=None if host_uj is None else (host_uj - shown) / uj_per_w,
-            rows_uj=shown,
-            rest_uj=0 if host_uj is None else host_uj - shown,
+            rest_w=None if rest is None else rest / uj_per_w,
+            rows_uj=None if rest is None else shown,
+            rest_uj=rest,
             host_uj=host_uj,
             seconds=duration_ns / 1e9,
             grams_per_h=self._grams(watts),
@@ -142,15 +147,17 @@ def spark(values: Sequence[float], *, plain: bool = False) -> str:
 
 
 def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[str]:
-    """Return the lines of a table at most ``width`` wide."""
-    head = f"{'watts':>8} {'joules':>10} {'share':>6} {'g/h':>8}  {'':{KEPT}}  {by}"
+    """Return the lines of a table at most ``width`` wide; narrow ones have no bars."""
+    room = KEPT + 2 if width >= WIDE else 0
+    head = f"{'watts':>8} {'joules':>10} {'share':>6} {'g/h':>8}  {'':{room}}{by}"
     lines = [head]
     for row in table.rows:
-        grams = "-" if row.carbon_g_per_h is None else f"{row.carbon_g_per_h:.3f}"
-        bars = spark(row.recent, plain=plain)
+        bars = f"{spark(row.recent, plain=plain):>{KEPT}}  " if room else ""
+        share = None if row.share is None else 100 * row.share
         lines.append(
-            f"{row.power_w:8.2f} {row.energy_j:10.1f} {100 * row.share:5.1f}% {grams:>8}  "
-            f"{bars:>{KEPT}}  {visible(row.name)}"
+            f"{figure(row.power_w, 8, 2)} {figure(row.energy_j, 10, 1)} "
+            f"{figure(share, 5, 1)}% {figure(row.carbon_g_per_h, 8, 3)}  "
+            f"{bars}{visible(row.name)}"
         )
     if table.host_w is None or table.rest_w is None:
         lines.append(f"host energy unknown ({table.reason})")
@@ -176,9 +183,9 @@ def as_json(table: Table, by: str, when: str) -> dict[str, Any]:
         "processes": table.processes,
         "host": {
             "power_w": table.host_w,
-            "energy_uj": None if table.host_uj is None else str(table.host_uj),
-            "rows_uj": str(table.rows_uj),
-            "rest_uj": str(table.rest_uj),
+            "energy_uj": _text(table.host_uj),
+            "rows_uj": _text(table.rows_uj),
+            "rest_uj": _text(table.rest_uj),
             "rest_w": table.rest_w,
             "carbon_g_per_h": table.grams_per_h,
         },
@@ -187,3 +194,7 @@ def as_json(table: Table, by: str, when: str) -> dict[str, Any]:
             for row in table.rows
         ],
     }
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)

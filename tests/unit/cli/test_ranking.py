@@ -46,6 +46,8 @@ def test_what_is_shown_and_the_rest_are_the_hosts_energy_exactly(
     used: dict[str, int], host_uj: int, busy_ns: int, rows: int
 ) -> None:
     found = table(used, host_uj, busy_ns, rows=rows)
+    assert found.rows_uj is not None
+    assert found.rest_uj is not None
     assert found.rows_uj + found.rest_uj == host_uj
     assert 0 <= found.rows_uj <= host_uj
     assert len(found.rows) == min(rows, len(used))
@@ -84,7 +86,25 @@ def test_unknown_energy_stays_unknown() -> None:
     assert found.host_w is None
     assert found.rest_w is None
     assert "unknown" in ranking.as_text(found, "process", 200)[-1]
-    assert ranking.as_json(found, "process", "t")["host"]["energy_uj"] is None
+    said = ranking.as_json(found, "process", "t")
+    host, row = said["host"], said["rows"][0]
+    assert [host[name] for name in ("energy_uj", "rows_uj", "rest_uj")] == [None] * 3
+    assert [row[name] for name in ("power_w", "energy_j", "share")] == [None] * 3
+    assert ranking.as_text(found, "process", 200)[1].split()[:3] == ["-", "-", "-%"]
+
+
+def test_joules_known_before_stay_known_while_the_host_is_not() -> None:
+    known = Ranking(None)
+    table({"a": SECOND}, 3_000_000, SECOND, known=known)
+    found = table({"a": SECOND}, None, None, known=known)
+    assert (found.rows[0].power_w, found.rows[0].energy_j) == (None, 3.0)
+
+
+def test_a_narrow_terminal_shows_names_instead_of_bars() -> None:
+    found = table({"a": SECOND}, 3_000_000, SECOND)
+    assert ranking.as_text(found, "process", 60)[1].endswith(" a")
+    assert "█" not in ranking.as_text(found, "process", 60)[1]
+    assert "█" in ranking.as_text(found, "process", 80)[1]
 
 
 def test_a_name_cannot_command_the_terminal() -> None:
