@@ -462,6 +462,29 @@ print(json.dumps([well["gpu"], ill["gpu"], monitor.line(well), monitor.line(ill)
     assert "      -  model" in dashed
 
 
+def test_monitor_finds_the_devices_of_a_driver_that_was_loaded_anew(
+    library: Path, tmp_path: Path
+) -> None:
+    before, lost, gone, after = run(
+        library,
+        tmp_path,
+        """
+from carbon_ops.meter.telemetry import Gpus
+gpus = Gpus()
+for devices in ([device("a", 1)], [device("a", 1, error=999)], [],
+                [device("b", 2), device("c", 3)]):
+    shim(*devices)
+    told([(one["uuid"], one["energy_uj"], one["reason"]) for one in gpus.look()])
+gpus.close()
+""",
+    )
+    assert before == [["GPU-a", "1000", None]]
+    for ((uuid, energy, reason),) in (lost, gone):
+        assert (uuid, energy) == ("GPU-a", None)
+        assert reason
+    assert [one[:2] for one in after] == [["GPU-b", "2000"], ["GPU-c", "3000"]]
+
+
 def test_doctor_names_the_gpus_and_what_they_lack(
     library: Path, tmp_path: Path
 ) -> None:

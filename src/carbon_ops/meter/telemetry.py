@@ -17,7 +17,7 @@ from carbon_ops.meter.counter import HostCounter
 from carbon_ops.meter.metric import Domain
 from carbon_ops.model import Layout, Sample, ZoneTotals
 from carbon_ops.sources import gpu_amd, gpu_nvidia, gpu_present
-from carbon_ops.sources.gpu import GpuSource
+from carbon_ops.sources.gpu import GpuReading, GpuSource
 from carbon_ops.units import NS_PER_S, joules
 
 SCHEMA = "carbon-ops/host/1"
@@ -169,6 +169,7 @@ class Gpus:
 
     def __init__(self) -> None:
         self._sources: dict[str, GpuSource] = {}
+        self._dead: set[str] = set()  # none of their devices told anything
 
     def look(self) -> list[dict[str, Any]]:
         """Return what each device shows now."""
@@ -177,15 +178,21 @@ class Gpus:
             ("amd", gpu_present.cards, gpu_amd.best),
         )
         for name, present, opener in openers:
-            if name not in self._sources and present():
+            old = self._sources.get(name)
+            if (old is None or name in self._dead) and present():
+                if old is not None:
+                    old.close()  # or the library would not look anew
                 try:
                     self._sources[name] = opener()
                 except SourceUnavailableError:
                     continue  # `doctor` says why; next time it may be there
         found = []
-        for source in self._sources.values():
-            for device in source.devices:
-                reading = source.read(device)
+        self._dead.clear()
+        for name, source in self._sources.items():
+            readings = [source.read(device) for device in source.devices]
+            if not any(_tells(reading) for reading in readings):
+                self._dead.add(name)
+            for device, reading in zip(source.devices, readings, strict=True):
                 found.append(
                     {
                         "index": device.number,
@@ -208,3 +215,8 @@ class Gpus:
     def close(self) -> None:
         for source in self._sources.values():
             source.close()
+
+
+def _tells(reading: GpuReading) -> bool:
+    told = reading.energy_uj, reading.power_w, reading.memory_used_bytes
+    return told != (None, None, None)
