@@ -62,6 +62,9 @@ def test_a_zone_that_cannot_be_read_has_no_energy_and_a_reason(tmp_path: Path) -
         before = client.latest().sequence
         until(lambda: client.latest().sequence > before)
         assert zones()[1] == (0.0, 0.0, None)
+        tree.advance(FIRST, -500_000)  # too much for a wrap
+        until(lambda: client.latest().totals[0].resets > 0)
+        assert zones() == [(None, None, "reset"), (0.0, 0.0, None)]
         host.close()
         client.close()
 
