@@ -102,6 +102,18 @@ def test_repeating_stops_at_a_failure_with_its_status(env: dict[str, str]) -> No
     assert len(json.loads(done.stderr)["runs"]) == 1
 
 
+def test_a_run_that_failed_is_recorded_and_in_no_median(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    twice = f"test -s {tmp_path}/n && exit 9; echo >>{tmp_path}/n; sleep 0.2"
+    done = cli(env, "run", "--repeat", "5", "--json", "--", "sh", "-c", twice)
+    said = json.loads(done.stderr.splitlines()[-1])
+    assert [run["exit_status"] for run in said["runs"]] == [0, 9]
+    assert said["median"]["duration_s"]["runs"] == 1
+    assert said["median"]["duration_s"]["low"] >= 0.2
+    assert said["notes"][0].endswith("after 2 runs; the last is in no median")
+
+
 def test_a_warmup_that_fails_says_so_and_measures_nothing(env: dict[str, str]) -> None:
     done = cli(env, "run", "--warmup", "1", "--json", "--", "sh", "-c", "exit 3")
     said = json.loads(done.stderr.splitlines()[-1])

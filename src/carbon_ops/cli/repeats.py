@@ -69,7 +69,11 @@ def _coverage(n: int, rank: int) -> float:
 
 
 def middles(runs: Sequence[Run]) -> dict[str, Middle | None]:
-    """Return the medians of time, CPU time, energy and carbon."""
+    """Return the medians of time, CPU time, energy and carbon.
+
+    Of the runs that succeeded: one that failed or was interrupted did something else.
+    """
+    runs = [run for run in runs if run.status == 0]
     joules = [run.metric["energy"]["energy_j_total"] for run in runs]
     grams = [run.estimate["carbon_gco2e"] if run.estimate else None for run in runs]
     return {

@@ -221,7 +221,8 @@ def _notes(ended: Ended, runs: list[Run], wanted: int) -> list[str]:
             "used when the command ended"
         )
     if done < wanted:
-        notes.append(f"stopped by exit status {ended.status} after {done} runs")
+        last = "; the last is in no median" if done else ""
+        notes.append(f"stopped by exit status {ended.status} after {done} runs{last}")
     return notes
 
 
