@@ -181,6 +181,6 @@ def _measure(
             slices.append(Slice(duration, host.cpu.total, dram, host.busy_ns))
             mark = end
     finally:
-        if not quiet:
-            click.echo("\r" + " " * 16 + "\r", err=True, nl=False)
+        if not quiet:  # the line, and what a key pressed meanwhile shows on it
+            click.echo("\r\x1b[K", err=True, nl=False)
     return slices, source
