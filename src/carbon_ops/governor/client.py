@@ -10,7 +10,7 @@ next call tries again.
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import RLock
 from time import monotonic_ns, sleep
 
 from carbon_ops.counters import timeline
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _STALE_INTERVALS = 10
 _STALE_NS = 1_000_000_000  # at least: a busy machine may delay any process that long
 _LOOK_NS = 1_000_000_000  # between two looks at whether the socket was replaced
-_HUNG_NS = 5_000_000_000  # between two questions to a governor that does not answer
+# Between two questions to a governor that does not answer; twice as long each time.
+_HUNG_NS, _MAX_HUNG_NS = 5_000_000_000, 60_000_000_000
 _STEP_NS = 500_000_000  # a smaller move of the time of day is slewing, not a step
 
 
@@ -55,7 +56,7 @@ class GovernorClient:
         timeout_s: Longest wait for one answer [s].
     """
 
-    def __init__(self, path: str | None = None, *, timeout_s: float = 1.0) -> None:
+    def __init__(self, path: str | None = None, *, timeout_s: float = 0.5) -> None:
         self.path = path or default_socket_path()
         self._timeout_s = timeout_s
         self._link: Link | None = None
@@ -65,12 +66,13 @@ class GovernorClient:
         self._ended: tuple[Link, int, int, Edge] | None = None
         self._marked: tuple[Sample, Marked] | None = None
         self._tail: tuple[Sample, Sequence[Sample]] | None = None  # newest, neighbours
-        self._hung_ns = 0  # until when not to ask a governor that did not answer
+        self._hung_ns = 0  # until when not to ask a governor that did not answer,
+        self._pause_ns = _HUNG_NS  # and for how long after the next time
         self._started()
 
     def _started(self) -> None:
         self._pid = os.getpid()
-        self._lock = allocate_lock()
+        self._lock = RLock()  # a signal handler may measure while its thread connects
 
     # --- EnergySource ---------------------------------------------------------------
 
@@ -249,18 +251,21 @@ class GovernorClient:
 
     def _connect(self) -> Link:
         now = monotonic_ns()
-        if now < self._hung_ns:
+        inode = self._socket_inode()
+        if now < self._hung_ns and inode == self._inode:
             raise GovernorUnavailableError(
                 "stale", "the governor did not answer a moment ago"
             )
-        self._inode = self._socket_inode()
+        self._inode = inode
         self._look_ns = now + _LOOK_NS
         try:
             link = connect(self.path, self._timeout_s)
         except GovernorUnavailableError as error:
             if error.reason == "stale":
-                self._hung_ns = monotonic_ns() + _HUNG_NS
+                self._hung_ns = monotonic_ns() + self._pause_ns
+                self._pause_ns = min(2 * self._pause_ns, _MAX_HUNG_NS)
             raise
+        self._hung_ns, self._pause_ns = 0, _HUNG_NS
         if not any(zone.counted for zone in link.layout.zones):
             link.close()
             raise GovernorUnavailableError(

@@ -5,6 +5,7 @@ program that only reads the ring never loads a parser.
 from __future__ import annotations
 
 import struct
+from math import inf
 from struct import Struct
 from typing import cast
 
@@ -20,6 +21,24 @@ _RUN_ZONE = Struct("<iBQQQd")
 
 class RingError(Exception):
     """The memory is not a ring of this format, is not sealed, or cannot be read."""
+
+
+# A governor samples every 20 ms to 10 s (see ``options.py``); a client waits that long
+# for one, and divides by it.
+MAX_INTERVAL_NS = 10_000_000_000
+
+
+def flaw(layout: Layout) -> str:
+    """Return what no honest governor would say in ``layout``, "" if there is nothing.
+
+    A client computes with these numbers in the process that it measures.
+    """
+    if not 0 < layout.interval_ns <= MAX_INTERVAL_NS:
+        return f"an interval of {layout.interval_ns} ns"
+    for zone in layout.zones:
+        if min(*zone.unit, zone.wrap_ticks) <= 0 or not 0 <= zone.bound_w < inf:
+            return f"zone {zone.key[:40]!r} has impossible numbers"
+    return ""
 
 
 def pack_layout(layout: Layout) -> bytes:
@@ -86,7 +105,7 @@ def unpack_layout(data: bytes) -> Layout:
             )
     except (struct.error, UnicodeDecodeError) as error:
         raise RingError(f"not a layout: {error}") from None
-    return Layout(
+    layout = Layout(
         instance_id,
         boot_id,
         cast("SourceName", source),
@@ -95,6 +114,10 @@ def unpack_layout(data: bytes) -> Layout:
         None if filtered < 0 else bool(filtered),
         started,
     )
+    wrong = flaw(layout)
+    if wrong:
+        raise RingError(wrong)
+    return layout
 
 
 def _text_out(text: str) -> bytes:

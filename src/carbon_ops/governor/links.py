@@ -19,7 +19,7 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
-from _thread import allocate_lock
+from _thread import RLock, get_ident
 from sys import byteorder
 from time import monotonic_ns, sleep
 
@@ -117,7 +117,8 @@ class SocketLink:
         self.uid = uid
         self.ended = False
         self._socket = connection
-        self._lock = allocate_lock()
+        self._lock = RLock()
+        self._asker: int | None = None  # the thread that waits for an answer
         before = monotonic_ns()
         reply = self._ask("hello")
         after = monotonic_ns()
@@ -196,6 +197,10 @@ class SocketLink:
 
         request = protocol.encode_request(protocol.Request(op, t0_ns, t1_ns))
         with self._lock:
+            if self._asker == get_ident():  # a signal handler, amid the question below
+                raise GoneError("another question is waiting for its answer")
+            self._asker = get_ident()
+            line = b""
             try:
                 self._socket.sendall(request, MSG_NOSIGNAL)
                 line = read_line(self._socket)
@@ -203,6 +208,10 @@ class SocketLink:
                 raise hung() from None
             except OSError as error:
                 raise GoneError(error.strerror or str(error)) from None
+            finally:
+                self._asker = None
+                if not line:  # an answer that still comes must not pass for the next
+                    self._socket.close()
         try:
             return protocol.decode_reply(line)
         except protocol.ProtocolError as error:
@@ -281,11 +290,18 @@ def _ask_for_ring(connection: socket) -> RingReader | None:
 
 
 def read_line(connection: socket) -> bytes:
-    """Return one line. Raises OSError, GoneError at the end, reason protocol if long."""
+    """Return one line. Raises OSError, GoneError at the end, reason protocol if long.
+
+    The timeout of ``connection`` is for the line, however slowly its bytes drip.
+    """
     parts = []
     size = 0
+    timeout_s = connection.gettimeout() or 0.0
+    until = monotonic_ns() + int(timeout_s * 1e9)
     while True:
         data = connection.recv(65_536)
+        if monotonic_ns() > until and not data.endswith(b"\n"):
+            raise TimeoutError
         if not data:
             raise GoneError("end of stream")
         parts.append(data)

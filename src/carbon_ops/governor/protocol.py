@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, NamedTuple, NoReturn, cast
 
+from carbon_ops.governor.layout import flaw
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
 
 VERSION = 1
@@ -237,8 +238,12 @@ _KEYED = _object(KeyedEnergy._make, key=_TEXT, point_uj=_BIG, low_uj=_BIG, high_
 
 
 def _hello(parts: Iterable[Any]) -> HelloReply:
-    *layout, version, now, kept, ring = parts
-    return HelloReply(Layout._make(layout), version, now, kept, ring)
+    *members, version, now, kept, ring = parts
+    layout = Layout._make(members)
+    wrong = flaw(layout)
+    if wrong:
+        raise ProtocolError("invalid_request", wrong)
+    return HelloReply(layout, version, now, kept, ring)
 
 
 _REPLIES: dict[str, tuple[type, _Codec]] = {
