@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from carbon_ops.errors import GovernorUnavailableError
-from carbon_ops.governor import links
+from carbon_ops.governor import links, protocol
 from carbon_ops.governor.client import GovernorClient, default_socket_path
 from carbon_ops.governor.ring import RingReader, RingWriter
 from carbon_ops.model import Layout, Sample, Zone, ZoneTotals
@@ -319,6 +321,159 @@ def test_a_governor_that_says_nothing_is_asked_once(short: str) -> None:
 
     over.set()
     thread.join()
+
+
+def test_a_signal_handler_may_measure_while_its_thread_waits(short: str) -> None:
+    program = f"""
+import signal, socket
+from carbon_ops.errors import GovernorUnavailableError
+from carbon_ops.governor.client import GovernorClient
+
+server = socket.socket(socket.AF_UNIX)
+server.bind("{short}/s")
+server.listen()
+client = GovernorClient("{short}/s", timeout_s=1.0)
+def ask(*_):
+    try:
+        client.mark()
+    except GovernorUnavailableError as error:
+        print(error.reason)
+signal.signal(signal.SIGALRM, ask)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+ask()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert not done.stderr
+    assert done.stdout.split() == ["stale", "stale"]
+
+
+def test_a_signal_handler_asks_nothing_amid_its_threads_own_question(
+    short: str,
+) -> None:
+    thread = served_by(f"{short}/s", speaking(hello))
+    link = links.SocketLink(connected(short, 5), 0)
+    inner: list[Exception] = []
+
+    def ask(*_: object) -> None:
+        try:
+            link.latest()
+        except links.GoneError as error:
+            inner.append(error)
+        link.close()  # ends the wait outside
+
+    before = signal.signal(signal.SIGALRM, ask)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(links.GoneError):
+            link.latest()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "another question" in str(inner[0])
+    thread.join()
+
+
+def connected(folder: str, timeout_s: float) -> _socket.socket:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
+    connection.connect(f"{folder}/s")
+    return connection
+
+
+def hello(**change: object) -> bytes:
+    layout = Layout("ab" * 16, "b", "simulated", STEP, (ZONE,), None, 0)
+    reply = protocol.HelloReply(layout, "1", time.monotonic_ns(), 60, False)
+    document = json.loads(protocol.encode_reply(reply))
+    document.update(change)
+    return json.dumps(document).encode() + b"\n"
+
+
+def heard(connection: socket.socket) -> str:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = connection.recv(4_096)
+        if not data:
+            return ""
+        line += data
+    return str(json.loads(line)["op"])
+
+
+def speaking(reply: Callable[[], bytes]) -> Callable[[socket.socket], None]:
+    """A governor without a ring which answers ``reply()`` to hello, then is silent."""
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while op := heard(connection):
+                if op == "hello":
+                    connection.sendall(reply())
+                elif op == "map":
+                    refusal = protocol.ErrorReply("map", "unavailable", "no ring")
+                    connection.sendall(protocol.encode_reply(refusal))
+
+    return answer
+
+
+@pytest.mark.parametrize("interval", [0, -1, 10_000_000_001, 2**62])
+def test_an_interval_no_governor_keeps_is_refused(short: str, interval: int) -> None:
+    thread = served_by(f"{short}/s", speaking(lambda: hello(interval_ns=interval)))
+    assert reason(GovernorClient(f"{short}/s", timeout_s=5).mark) == "protocol"
+    thread.join()
+
+
+def test_after_an_answer_that_did_not_come_the_connection_is_not_used_again(
+    short: str,
+) -> None:
+    thread = served_by(f"{short}/s", speaking(hello))
+    connection = connected(short, 5)
+    link = links.SocketLink(connection, 0)
+    connection.settimeout(0.05)
+    with pytest.raises(GovernorUnavailableError, match="does not answer"):
+        link.latest()
+    with pytest.raises(links.GoneError):
+        link.latest()
+    thread.join()
+
+
+def test_a_line_has_one_deadline_however_it_drips() -> None:
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.01):
+                theirs.send(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    ours.settimeout(0.2)
+    with ours, theirs:
+        with pytest.raises(TimeoutError):
+            links.read_line(ours)
+        over.set()
+        thread.join()
+
+
+def test_a_socket_put_in_a_silent_ones_place_is_asked_at_once(short: str) -> None:
+    over = threading.Event()
+    thread = served_by(f"{short}/s", lambda _: None if over.wait(20) else None)
+    client = GovernorClient(f"{short}/s", timeout_s=0.05)
+    assert reason(client.mark) == "stale"
+    with GovernorProcess() as governor:
+        governor.wait_ready().close()
+        os.rename(governor.path, f"{short}/s")
+        client._timeout_s = 20
+        assert client.mark().sequence >= 1
+    over.set()
+    thread.join()
+
+
+def test_two_samples_of_one_instant_are_not_a_governors() -> None:
+    writer, client, first = hand_made(slots=8, count=1)
+    write(writer, 2, first)
+    mark = client.mark()
+    assert reason(lambda: client.window(mark, first, first + 1_000)) == "protocol"
+    writer.close()
 
 
 def test_a_restart_in_mid_span_is_noticed(tmp_path: object) -> None:

@@ -70,11 +70,9 @@ def listen(path: str, group: str | None) -> Listener:
             server.bind(path)
         finally:
             os.umask(before)
-        found = os.lstat(path)
-        made = Listener(server, path, (found.st_dev, found.st_ino))
-        if gid is not None:
-            os.chown(path, -1, gid)
-        os.chmod(path, SOCKET_MODE)
+        there = os.lstat(path)
+        made = Listener(server, path, (there.st_dev, there.st_ino))
+        _admit(path, gid)
         server.listen(_BACKLOG)
         server.setblocking(False)
     except OSError as error:
@@ -85,6 +83,25 @@ def listen(path: str, group: str | None) -> Listener:
             "the governor as root.",
         ) from error
     return made
+
+
+def _admit(path: str, gid: int | None) -> None:
+    """Set group and mode of the new socket at ``path``.
+
+    Whoever owns the folder may put a link in the socket's place: what is held here is
+    looked at before it is changed. Raises OSError.
+    """
+    held = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(held)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError("it was replaced meanwhile; its folder is not safe")
+        itself = f"/proc/self/fd/{held}"  # fchmod(2) refuses O_PATH, this does not
+        if gid is not None:
+            os.chown(itself, -1, gid)
+        os.chmod(itself, SOCKET_MODE)
+    finally:
+        os.close(held)
 
 
 def group_id(group: str | None) -> int | None:

@@ -15,7 +15,7 @@ from time import monotonic_ns, sleep
 
 from carbon_ops.counters import timeline
 from carbon_ops.errors import GovernorUnavailableError, OutOfWindowError
-from carbon_ops.governor.links import GoneError, RingLink, connect
+from carbon_ops.governor.links import GoneError, RingLink, connect, not_ours
 from carbon_ops.governor.ring import LostError
 from carbon_ops.model import DEFAULT_SOCKET, Origin, Sample
 
@@ -179,6 +179,8 @@ class GovernorClient:
             raise GovernorUnavailableError(
                 "gap", f"the samples needed are not kept: {error}"
             ) from None
+        except ZeroDivisionError:
+            raise not_ours("two samples of one instant") from None
         result = timeline.window(start, end, link.layout.zones)
         if _stepped(mark, last):
             result = result._replace(flags=(*result.flags, "clock_step"))

@@ -8,10 +8,11 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from carbon_ops.governor.access import AccessError, listen, peer_uid
+from carbon_ops.governor.access import AccessError, _admit, listen, peer_uid
 
 
 @pytest.fixture
@@ -55,3 +56,15 @@ def test_the_overflow_uid_is_nobody_and_every_other_uid_somebody() -> None:
         assert peer_uid(one, None) == own
         assert peer_uid(one, own + 1) == own
         assert peer_uid(one, own) is None
+
+
+def test_a_link_in_the_sockets_place_is_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("")
+    kept.chmod(0o600)
+    (tmp_path / "s").symlink_to(kept)
+    with pytest.raises(OSError, match=r"symbolic links|replaced"):
+        _admit(str(tmp_path / "s"), os.getegid())
+    with pytest.raises(OSError, match="replaced"):
+        _admit(str(kept), os.getegid())
+    assert kept.stat().st_mode & 0o777 == 0o600

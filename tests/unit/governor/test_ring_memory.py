@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from carbon_ops.governor.layout import RingError
+from carbon_ops.governor.layout import RingError, pack_layout, unpack_layout
 from carbon_ops.governor.ring import (
     LostError,
     RingReader,
@@ -237,3 +238,17 @@ if writer.fd is not None:
     os._exit(0)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"unit": (0, 1)}, {"unit": (1, 0)}, {"wrap_ticks": 0}]
+    + [{"bound_w": bound} for bound in (-1.0, float("inf"), float("nan"))],
+    ids=str,
+)
+def test_a_zone_of_impossible_numbers_is_refused(change: dict[str, Any]) -> None:
+    zone = LAYOUT.zones[0]._replace(**change)
+    with pytest.raises(RingError, match="impossible"):
+        unpack_layout(pack_layout(LAYOUT._replace(zones=(zone,))))
+    with pytest.raises(RingError, match="an interval of 0 ns"):
+        unpack_layout(pack_layout(LAYOUT._replace(interval_ns=0)))
