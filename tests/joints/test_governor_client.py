@@ -456,7 +456,11 @@ def test_a_line_has_one_deadline_however_it_drips() -> None:
 
 def test_a_socket_put_in_a_silent_ones_place_is_asked_at_once(short: str) -> None:
     over = threading.Event()
-    thread = served_by(f"{short}/s", lambda _: None if over.wait(20) else None)
+
+    def wait(_: socket.socket) -> None:
+        over.wait(20)
+
+    thread = served_by(f"{short}/s", wait)
     client = GovernorClient(f"{short}/s", timeout_s=0.05)
     assert reason(client.mark) == "stale"
     with GovernorProcess() as governor:
