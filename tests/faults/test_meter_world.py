@@ -109,21 +109,56 @@ logger.close()
     )
 
 
-def test_a_child_forked_while_another_thread_makes_the_shared_logger_is_not_stuck() -> (
-    None
-):
-    world("""
+@pytest.mark.parametrize(
+    ("module", "measure"),
+    [
+        ("carbon_ops.meter.track", "carbon_ops.track(lambda: None)"),
+        ("carbon_ops.export.span", "lambda: carbon_ops.span('it').__enter__()"),
+    ],
+)
+def test_a_child_forked_while_another_thread_makes_the_shared_logger_is_not_stuck(
+    module: str, measure: str
+) -> None:
+    world(f"""
+import importlib
+shared = importlib.import_module("{module}")._shared
 for _ in range(20):
-    from carbon_ops.meter import track
-    track._shared.clear()
-    thread = threading.Thread(target=carbon_ops.track(lambda: None))
+    shared.clear()
+    thread = threading.Thread(target={measure})
     thread.start()
     pid = os.fork()
     if pid == 0:
-        carbon_ops.track(lambda: None)()
+        ({measure})()
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     thread.join()
+""")
+
+
+def test_the_hosts_load_is_that_of_the_span_though_its_start_was_held_up() -> None:
+    world("""
+import multiprocessing, socket, tempfile
+from carbon_ops.meter.counter import HostCounter
+
+folder = tempfile.mkdtemp(prefix="cog", dir="/tmp")
+silent = socket.socket(socket.AF_UNIX)
+silent.bind(folder + "/s")
+silent.listen()
+burner = multiprocessing.get_context("fork").Process(target=burn, args=(60,))
+burner.start()
+counter = HostCounter(socket=folder + "/s", powercap_root=folder)
+try:
+    mark = counter.mark(None)  # waits for the governor
+    time.sleep(0.3)
+    at = time.monotonic_ns()
+    host = counter.since(mark, at, pid=None)
+finally:
+    burner.kill()
+    burner.join()
+    os.unlink(folder + "/s")
+    os.rmdir(folder)
+assert mark.reason == "stale", mark
+assert host.busy_ns > 0.8 * (at - mark.at_ns), (host, mark)
 """)
 
 

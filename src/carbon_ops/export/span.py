@@ -8,7 +8,6 @@ the program has not imported it either, there is no span to tell.
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops import config
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from carbon_ops.estimate.record import CarbonRecord
     from carbon_ops.model import Metric
 
-_lock = allocate_lock()
-_shared: EnergyLogger | None = None
+_shared: list[EnergyLogger] = []  # the first one is it
 
 
 def span(operation: str, /, *, settle: bool = False, **info: Any) -> TracedSpan:
@@ -114,12 +112,17 @@ def attributes(metric: Metric, record: CarbonRecord | None) -> dict[str, float |
 
 
 def _logger() -> EnergyLogger:
-    global _shared  # noqa: PLW0603 - one per process
-    with _lock:
-        if _shared is None:
-            from carbon_ops.estimate.estimator import CarbonEstimator
+    """Return the logger of every :func:`span`; made on first use.
 
-            region = config.load()["region"].value
-            estimator = CarbonEstimator(region=None if region is None else str(region))
-            _shared = EnergyLogger(estimator=estimator)
-        return _shared
+    Without a lock, which a process forked meanwhile would find locked for ever.
+    """
+    if not _shared:
+        from carbon_ops.estimate.estimator import CarbonEstimator
+
+        region = config.load()["region"].value
+        estimator = CarbonEstimator(region=None if region is None else str(region))
+        made = EnergyLogger(estimator=estimator)
+        _shared.append(made)
+        if made is not _shared[0]:  # another thread was faster
+            made.close()
+    return _shared[0]

@@ -56,7 +56,8 @@ class HostMark(NamedTuple):
     sample: Sample | None
     origin: Origin | None
     reason: Reason | None  # why the sample is not a governor's
-    busy_ns: int | None
+    busy_ns: int | None  # the host's, at
+    busy_at_ns: int  # later than ``at_ns`` where a governor was waited for
     pin: PinMark | None = None
     limit: tuple[CpuLimit, int] | None = (
         None  # and what was used of it [ns]; for a model
@@ -129,19 +130,20 @@ class HostCounter:
         pin = None if pid is None else self._topology.mark(pid, self.cpus)
         try:
             source = self._find()
-            return HostMark(began, source.mark(), source.origin, None, None, pin)
+            return HostMark(began, source.mark(), source.origin, None, None, began, pin)
         except _TROUBLE as error:
             reason = _known(error)
         local = self._open_local()
+        busy, busy_at = host_busy_ns(), monotonic_ns()
         if local is not None:
             try:
                 return HostMark(
-                    began, local.mark(), local.origin, reason, host_busy_ns(), pin
+                    *(began, local.mark(), local.origin, reason, busy, busy_at, pin)
                 )
             except _TROUBLE:
                 pass  # the model is left
         limit = self._limit(folder if pid is None else pid, began)
-        return HostMark(began, None, None, reason, host_busy_ns(), pin, limit)
+        return HostMark(began, None, None, reason, busy, busy_at, pin, limit)
 
     def since(
         self,
@@ -275,20 +277,20 @@ class HostCounter:
         For a short span it is what the host's load over a longer time, a quarter of a
         second at least, makes of the span's length.
         """
-        start, since = mark.busy_ns, mark.at_ns
+        start, since = mark.busy_ns, mark.busy_at_ns
         if start is None and mark.sample is not None:
             start, since = mark.sample.host_busy_ns, mark.sample.monotonic_ns
-        now = host_busy_ns()
+        now, now_ns = host_busy_ns(), monotonic_ns()  # after ``t1_ns``, maybe by much
         if start is None or now is None:
             return None
         load = self._load
-        if not load or t1_ns - load[-1][0] > _LOOK_BACK_NS:
-            self._load = load = [*load[-1:], (t1_ns, now)]
+        if not load or now_ns - load[-1][0] > _LOOK_BACK_NS:
+            self._load = load = [*load[-1:], (now_ns, now)]
         at, busy = load[0]
         duration = t1_ns - mark.at_ns
-        if duration < _LOOK_BACK_NS < t1_ns - at:
-            return max(0, now - busy) * duration // (t1_ns - at)
-        return max(0, now - start) * duration // max(1, t1_ns - since)
+        if duration < _LOOK_BACK_NS < now_ns - at:
+            return max(0, now - busy) * duration // (now_ns - at)
+        return max(0, now - start) * duration // max(1, now_ns - since)
 
     def _limit(self, task: int | str | None, at_ns: int) -> tuple[CpuLimit, int] | None:
         """Return the CPU limit a process or cgroup is under, and what was used of it [ns].
