@@ -45,8 +45,8 @@ zones = st.builds(
     st.none() | st.integers(0, 2**31 - 1),
     st.booleans(),
     TEXT,
-    st.tuples(BIG, st.integers(1, 2**64 - 1)),
-    BIG,
+    st.tuples(st.integers(1, 2**64 - 1), st.integers(1, 2**64 - 1)),
+    st.integers(1, 2**64 - 1),
     st.floats(0, 1e12),
 )
 layouts = st.builds(
@@ -54,7 +54,7 @@ layouts = st.builds(
     TEXT,
     TEXT,
     st.sampled_from(("rapl_sysfs", "rapl_msr", "simulated")),
-    TIMES,
+    st.integers(1, 10_000_000_000),
     st.lists(zones, max_size=4).map(tuple),
     st.none() | st.booleans(),
     TIMES,
