@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from carbon_ops import config
+from carbon_ops.estimate.estimator import CarbonEstimator
 from carbon_ops.meter.logger import EnergyLogger
 from carbon_ops.meter.span import Span
 
@@ -117,8 +118,6 @@ def _logger() -> EnergyLogger:
     Without a lock, which a process forked meanwhile would find locked for ever.
     """
     if not _shared:
-        from carbon_ops.estimate.estimator import CarbonEstimator
-
         region = config.load()["region"].value
         estimator = CarbonEstimator(region=None if region is None else str(region))
         made = EnergyLogger(estimator=estimator)
