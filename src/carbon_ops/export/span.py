@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from carbon_ops import config
 from carbon_ops.estimate.estimator import CarbonEstimator
+from carbon_ops.meter import writer  # noqa: F401 - before a fork may fall into it
 from carbon_ops.meter.logger import EnergyLogger
 from carbon_ops.meter.span import Span
 
