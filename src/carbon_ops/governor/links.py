@@ -38,6 +38,7 @@ UNKNOWN_UID = -1
 MAX_REPLY_BYTES = 4 << 20
 _MAP_REQUEST = b'{"v":1,"op":"map"}\n'
 _WIDE_NS = 5_000_000_000
+_MAX_PARTS = 100  # of one series; a governor keeps samples for a few
 _SLOP_NS = 1_000_000  # what may lie between clock reads of two CPUs
 
 
@@ -154,10 +155,8 @@ class SocketLink:
 
     def around(self, t_ns: int) -> Sequence[Sample]:
         """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
-        reach = 2 * self.layout.interval_ns  # the neighbours on both sides, and theirs
-        near = self._series(
-            max(0, t_ns - reach), max(t_ns, min(t_ns + reach, monotonic_ns()))
-        )
+        # The neighbours on both sides, and theirs.
+        near = self._within(t_ns, 2 * self.layout.interval_ns)
         if not near or near[0].monotonic_ns > t_ns:
             raise LostError("before the oldest sample")
         if len(near) == 1:  # the newest: its power needs the one before it
@@ -165,7 +164,7 @@ class SocketLink:
             near = near if earlier is None else (earlier, *near)
         if _all_fresh(near):
             return near
-        return self._series(max(0, t_ns - _WIDE_NS), t_ns)
+        return self._within(t_ns, _WIDE_NS)
 
     def since(self, mark: Sample) -> Sequence[Sample]:
         """Return the samples from ``mark`` on, as far as they are kept."""
@@ -177,14 +176,27 @@ class SocketLink:
 
     __del__ = close  # else a program that never closes would be warned of it
 
+    def _within(self, t_ns: int, reach_ns: int) -> Sequence[Sample]:
+        until = max(t_ns, min(t_ns + reach_ns, monotonic_ns()))
+        return self._series(max(0, t_ns - reach_ns), until)
+
     def _series(self, t0_ns: int, t1_ns: int) -> Sequence[Sample]:
         from carbon_ops.governor.protocol import SeriesReply
 
-        reply = self._ask("series", t0_ns, t1_ns)
-        if not isinstance(reply, SeriesReply):
-            raise GoneError(f"an unexpected answer to series: {reply}")
-        self._same(reply.instance_id)
-        return reply.samples
+        found: tuple[Sample, ...] = ()
+        for _ in range(_MAX_PARTS):
+            reply = self._ask("series", t0_ns, t1_ns)
+            if not isinstance(reply, SeriesReply):
+                raise GoneError(f"an unexpected answer to series: {reply}")
+            self._same(reply.instance_id)
+            # A long series comes in parts, each from the last sample of the one before.
+            seen = found[-1].sequence if found else 0
+            new = tuple(sample for sample in reply.samples if sample.sequence > seen)
+            found += new
+            if not (reply.more and new):
+                return found
+            t0_ns = new[-1].monotonic_ns
+        raise GoneError("a series without an end")
 
     def _same(self, instance_id: str) -> None:
         if instance_id != self.layout.instance_id:
