@@ -83,11 +83,29 @@ def test_tasks_of_a_worker_are_measured(energy: EnergySignals) -> None:
 # --- a real worker: the prefork pool, two children, a broker of files ----------------
 
 PREFORK = """
-import os, signal, time
+import fcntl, functools, os, signal, time
 import celery
+from kombu.transport.filesystem import Channel
 from carbon_ops.integrations.celery import EnergySignals
 
 here = os.path.dirname(os.path.abspath(__file__))
+
+
+def alone(method):
+    # Kombu creates a file, then locks and writes it, and reads without a lock: a worker
+    # that looks in between finds an empty message, and dies of it.
+    @functools.wraps(method)
+    def locked(*args, **options):
+        with open(f"{here}/lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return method(*args, **options)
+
+    return locked
+
+
+for name in ("_put", "_get", "_queue_bind", "get_table"):
+    setattr(Channel, name, alone(getattr(Channel, name)))
+
 app = celery.Celery("prefork", broker="filesystem://", backend=f"file://{here}/results")
 app.conf.update(
     broker_transport_options={
