@@ -75,6 +75,7 @@ def governor(
     env = {"LD_PRELOAD": str(shim), "COUNTERFAULT": str(tmp_path / "fault")}
     with GovernorProcess("--powercap-root", tree.root, env=env) as process:
         yield process
+        assert process.answer_s() < 1
         assert process.running.poll() is None, process.said()
         assert "Traceback" not in process.said()
 
@@ -134,6 +135,7 @@ def test_a_counter_that_fails_for_ever_is_unknown_not_zero(
     last = until(client, lambda sample: sample.sequence > start.sequence + 12)
     window = client.window(mark, mark.monotonic_ns, last.monotonic_ns)
     (zone,) = window.zones
+    assert governor.answer_s() < 1
 
     assert "unread" in window.flags
     assert zone.high_uj >= uj(100_000)

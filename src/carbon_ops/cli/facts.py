@@ -97,13 +97,14 @@ class Signing(NamedTuple):
 
 def host() -> Host:
     """Return what kind of machine this is."""
+    from carbon_ops.sources.host import online_cpus
     from carbon_ops.sources.modelled import processor
 
     name, virtual, _ = processor()
     kernel = f"{platform.system()} {platform.release()}"
     hypervisor = _hypervisor() or ("unknown" if virtual else None)
     python = platform.python_version()
-    return Host(kernel, python, name, _cpus(), hypervisor, _container())
+    return Host(kernel, python, name, online_cpus(), hypervisor, _container())
 
 
 def _text(path: str) -> str:
@@ -228,23 +229,20 @@ def cgroup() -> Cgroup:
 def model() -> CpuModel | None:
     """Return the model of CPU load for this host as it is set, None if it is off."""
     from carbon_ops import config
+    from carbon_ops.sources.host import online_cpus
     from carbon_ops.sources.modelled import KNOWN_CV, CpuModel, of_this_host
 
     try:
         settings = config.load()
     except CarbonOpsError:
-        return of_this_host(_cpus())  # which setting it is, another finding says
+        return of_this_host(online_cpus())  # which setting it is, another finding says
     if settings["model"].value == "off":
         return None
     idle, load = settings["cpu_idle_w"], settings["cpu_load_w"]
     if idle.value is None or load.value is None:
-        return of_this_host(_cpus())
+        return of_this_host(online_cpus())
     watts = float(idle.value), float(load.value)
     return CpuModel("given", *watts, KNOWN_CV, True, f"given by {load.origin}")
-
-
-def _cpus() -> int:
-    return os.sysconf("SC_NPROCESSORS_ONLN")
 
 
 def msr() -> tuple[bool, bool]:

@@ -144,7 +144,7 @@ class View:
             rows=rows,
             mode=host.mode,
             source=host.source,
-            reason=host.reason or host.cpu_reason,
+            reason=host.cpu_reason or host.reason,
             processes=len(self._everyone),
         )
 

@@ -18,7 +18,7 @@ from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
 from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
 from carbon_ops.model import Reason
-from carbon_ops.sources.host import NS_PER_TICK, host_busy_ns
+from carbon_ops.sources.host import NS_PER_TICK, host_busy_ns, online_cpus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class HostCounter:
         self._bound: tuple[object, int, CpuLimit | None] | None = None  # task, when
         self._load: list[tuple[int, int]] = []  # instant and busy time, two of the past
         # Not os.cpu_count(), which PYTHON_CPU_COUNT and -X cpu_count change.
-        self.cpus = os.sysconf("SC_NPROCESSORS_ONLN")
+        self.cpus = online_cpus()
 
     def mark(self, pid: int | None = 0, folder: str | None = None) -> HostMark:
         """Return where the counters stand now. Never raises.

@@ -69,6 +69,20 @@ def host_busy_ns() -> int | None:
         return None
 
 
+def online_cpus(path: str = "/sys/devices/system/cpu/online") -> int:
+    """Return how many CPUs of this host run, whatever this process may use of them.
+
+    ``sysconf(SC_NPROCESSORS_ONLN)`` is the process's affinity in some C libraries (musl)
+    and serves where the kernel shows no list, such as ``0-3,8``.
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            parts = [part.split("-") for part in file.read().strip().split(",")]
+        return sum(int(part[-1]) - int(part[0]) + 1 for part in parts)
+    except (OSError, ValueError):
+        return os.sysconf("SC_NPROCESSORS_ONLN")
+
+
 def boot_id() -> str:
     """Return the kernel's random id of this boot, or an empty text without one."""
     try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import statistics
 import subprocess  # nosec B404: argument lists, no shell
 import sys
 import tempfile
@@ -68,6 +70,26 @@ class GovernorProcess:
                 if time.monotonic() > deadline or self.running.poll() is not None:
                     raise
                 time.sleep(0.01)
+
+    def answer_s(self) -> float:
+        """Return how long somebody new waits for a first answer [s].
+
+        The median of nine: one wait may be the scheduler's, on a busy machine.
+
+        Raises:
+            OSError: refused, hung up, or silent for 20 s.
+        """
+        waits = []
+        for _ in range(9):
+            start = time.monotonic()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.connect(self.path)  # waits where the queue is full
+                client.settimeout(20)
+                client.sendall(b'{"v":1,"op":"hello"}\n')
+                if b'"ok":true' not in client.recv(65_536):
+                    raise ConnectionError(f"the governor at {self.path} did not greet")
+            waits.append(time.monotonic() - start)
+        return statistics.median(waits)
 
     def said(self) -> str:
         """Return what it printed so far."""

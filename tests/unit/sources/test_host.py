@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from carbon_ops.sources.host import HostClock, boot_id, busy_jiffies
+from carbon_ops.sources.host import HostClock, boot_id, busy_jiffies, online_cpus
 
 
 def test_idle_waiting_stolen_and_guest_time_is_not_work(tmp_path: Path) -> None:
@@ -47,3 +48,33 @@ def test_this_host_has_a_clock_and_a_boot_id() -> None:
 def test_another_line_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not the cpu line"):
         busy_jiffies(line)
+
+
+@pytest.mark.parametrize(
+    ("shown", "count"), [("0\n", 1), ("0-3\n", 4), ("0-3,8,10-11\n", 7)]
+)
+def test_the_kernels_list_of_cpus_is_counted(
+    tmp_path: Path, shown: str, count: int
+) -> None:
+    (tmp_path / "online").write_text(shown)
+
+    assert online_cpus(str(tmp_path / "online")) == count
+
+
+def test_without_a_list_the_c_library_says_how_many_cpus_there_are(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "online").write_text("\n")
+
+    for path in (tmp_path / "online", tmp_path / "none"):
+        assert online_cpus(str(path)) == os.sysconf("SC_NPROCESSORS_ONLN")
+
+
+def test_the_hosts_cpus_are_not_those_that_this_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    everything = online_cpus()
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert online_cpus() == everything >= len(before)
+    finally:
+        os.sched_setaffinity(0, before)
