@@ -176,6 +176,16 @@ def test_a_thousand_connections_of_one_user(governor: GovernorProcess) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_without_descriptors_the_quietest_makes_room(governor: GovernorProcess) -> None:
+    held = len(os.listdir(f"/proc/{governor.running.pid}/fd"))
+    resource.prlimit(governor.running.pid, resource.RLIMIT_NOFILE, (held + 8,) * 2)
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(connected(governor.path)) for _ in range(40)]
+        assert ask(crowd[-1])["ok"] is True
+        assert crowd[0].recv(1) == b""
+        assert_served(governor)
+
+
 def test_who_never_reads_is_not_waited_for(governor: GovernorProcess) -> None:
     now = time.monotonic_ns()
     line = b'{"v":1,"op":"series","t0_ns":"0","t1_ns":"%d"}\n' % now

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -517,3 +518,39 @@ def test_the_environment_names_the_socket(monkeypatch: pytest.MonkeyPatch) -> No
     assert GovernorClient().path == default_socket_path() == "/elsewhere"
     monkeypatch.delenv("CARBON_OPS_SOCKET")
     assert default_socket_path() == "/var/run/carbon-ops.sock"
+
+
+def test_a_stopped_governor_is_waited_for_one_interval_and_no_more() -> None:
+    with GovernorProcess() as stopped:
+        client = stopped.wait_ready()
+        mark = client.mark()
+        t1 = mark.monotonic_ns + 1
+        stopped.running.send_signal(signal.SIGSTOP)
+        last = client.latest()
+        t1 = max(t1, last.monotonic_ns + 1_000)
+
+        window = client.window(mark, mark.monotonic_ns, t1, settle=True)
+
+    assert window.t1_ns == t1
+
+
+def test_without_sealed_memory_the_socket_tells_everything(tmp_path: Path) -> None:
+    """On a kernel without ``memfd_create`` no ring is on offer."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "def refuse(*_):\n"
+        "    raise OSError(38, 'Function not implemented')\n"
+        "os.memfd_create = refuse\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with GovernorProcess(env={"PYTHONPATH": path}) as ringless:
+        client = ringless.wait_ready()
+        mark = client.mark()
+        while client.latest().sequence < mark.sequence + 3:
+            time.sleep(0.01)
+        last = client.latest()
+        window = client.window(mark, mark.monotonic_ns, last.monotonic_ns)
+
+        assert isinstance(client._link, links.SocketLink)
+        assert window.samples == last.sequence - mark.sequence
+        assert all(zone.point_uj > 0 for zone in window.zones if zone.zone.counted)

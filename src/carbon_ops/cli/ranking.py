@@ -156,7 +156,7 @@ def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[s
         share = None if row.share is None else 100 * row.share
         lines.append(
             f"{figure(row.power_w, 8, 2)} {figure(row.energy_j, 10, 1)} "
-            f"{figure(share, 5, 1)}% {figure(row.carbon_g_per_h, 8, 3)}  "
+            f"{figure(share, 5, 1)}{' ' if share is None else '%'} {figure(row.carbon_g_per_h, 8, 3)}  "
             f"{bars}{visible(row.name)}"
         )
     if table.host_w is None or table.rest_w is None:

@@ -90,7 +90,7 @@ def test_unknown_energy_stays_unknown() -> None:
     host, row = said["host"], said["rows"][0]
     assert [host[name] for name in ("energy_uj", "rows_uj", "rest_uj")] == [None] * 3
     assert [row[name] for name in ("power_w", "energy_j", "share")] == [None] * 3
-    assert ranking.as_text(found, "process", 200)[1].split()[:3] == ["-", "-", "-%"]
+    assert ranking.as_text(found, "process", 200)[1].split()[:3] == ["-", "-", "-"]
 
 
 def test_joules_known_before_stay_known_while_the_host_is_not() -> None:

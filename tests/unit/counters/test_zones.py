@@ -137,3 +137,15 @@ def test_only_domains_of_one_package_are_suspect() -> None:
 
     assert suspects(dies) == [["intel-rapl:0", "intel-rapl:1"]]
     assert suspects(sockets) == []
+
+
+def test_memory_of_no_package_is_shown_and_not_added() -> None:
+    (zone,) = tree([raw("intel-rapl:7", "dram")])
+
+    assert (zone.package, zone.counted) == (None, False)
+
+
+def test_a_package_shown_through_another_interface_is_no_suspect() -> None:
+    raws = [raw("intel-rapl:0", "package-0"), raw("intel-rapl-mmio:0", "package-0")]
+
+    assert suspects(raws) == []

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,3 +70,17 @@ def test_a_link_in_the_sockets_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="replaced"):
         _admit(str(kept), os.getegid())
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_capability_is_left_and_the_answer_says_so() -> None:
+    program = (
+        "from carbon_ops.governor.access import drop_capabilities\n"
+        "print(drop_capabilities())\n"
+        "with open('/proc/self/status') as file:\n"
+        "    print(*[int(l.split()[1], 16) for l in file if l[:6] in ('CapEff', 'CapPrm')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "True\n0 0\n"

@@ -252,3 +252,19 @@ def test_a_zone_of_impossible_numbers_is_refused(change: dict[str, Any]) -> None
         unpack_layout(pack_layout(LAYOUT._replace(zones=(zone,))))
     with pytest.raises(RingError, match="an interval of 0 ns"):
         unpack_layout(pack_layout(LAYOUT._replace(interval_ns=0)))
+
+
+def test_where_memory_cannot_be_sealed_nothing_is_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(22, "Invalid argument")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    writer = RingWriter(LAYOUT, slots=8)
+    fill(writer, 3)
+
+    assert writer.fd is None
+    assert os.listdir("/proc/self/fd") == before
+    writer.close()

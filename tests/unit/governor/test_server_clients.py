@@ -83,12 +83,32 @@ def test_who_is_silent_or_slow_is_let_go(
 
 def test_who_takes_a_reply_slowly_may_go_on(path: str) -> None:
     with connected(path) as slow:
-        slow.sendall(b'{"v":1,"op":"snapshot"}\n' * 40)
-        got = b""
-        while got.count(b"\n") < 40:
-            got += slow.recv(64)
+        # More than any buffer takes: the server has to wait for room, again and again.
+        slow.sendall(b'{"v":1,"op":"snapshot"}\n' * 2_000)
+        got = bytearray()
+        while (end := got.count(b"\n")) < 2_000:
+            more = slow.recv(4_096)
+            assert more, f"hung up after {end} replies"
+            got += more
 
-    assert got.count(b'"ok":true') == 40
+    assert got.count(b'"ok":true') == 2_000
+
+
+def test_mistakes_of_ours_cost_one_client_each_and_are_not_said_for_ever(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(*_: object) -> None:
+        raise RuntimeError("wrong")
+
+    monkeypatch.setattr(server.Server, "_receive", wrong)
+    for _ in range(server.MAX_FAULTS_SAID + 3):
+        with connected(path) as one:
+            one.sendall(b"x")
+            # An end, or a reset, because what was sent had not been read.
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+
+    assert capsys.readouterr().err.count("RuntimeError") == server.MAX_FAULTS_SAID
 
 
 def test_who_knocks_is_let_in_while_the_talkers_have_to_wait(

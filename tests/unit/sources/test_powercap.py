@@ -293,3 +293,14 @@ def test_closing_gives_every_descriptor_back(tmp_path: Path) -> None:
 
     assert len(os.listdir("/proc/self/fd")) == before
     assert set(source.read()) == {None}
+
+
+def test_what_lies_deeper_than_any_zone_is_not_looked_at(tmp_path: Path) -> None:
+    fake = FakePowercap(str(tmp_path / "a"))
+    fake.add("intel-rapl:0", "package-0")
+    deep = tmp_path / "root" / "/".join("abcdefghijklmnop")
+    deep.mkdir(parents=True)
+    (deep / "away").symlink_to(fake.root)
+
+    with pytest.raises(SourceUnavailableError):
+        PowercapSource(str(tmp_path / "root"))
