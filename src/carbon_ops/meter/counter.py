@@ -9,12 +9,12 @@ of the governor is imported only when its socket exists.
 from __future__ import annotations
 
 import os
-from _thread import RLock
 from math import ceil, sqrt
 from typing import Literal, NamedTuple, get_args
 
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import CarbonOpsError, GovernorUnavailableError
+from carbon_ops.meter import loading
 from carbon_ops.meter.metric import Domain, Host, Pinned
 from carbon_ops.meter.pinning import PinMark, Topology
 from carbon_ops.model import Reason
@@ -37,16 +37,6 @@ _REASONS = get_args(Reason)
 # What a source may raise; anything else is a mistake in this package.
 # ImportError: the program went into a chroot; MemoryError: its address space is full.
 _TROUBLE = (CarbonOpsError, OSError, ValueError, ImportError, MemoryError)
-
-
-# Held while modules load that are seldom needed: a process forked meanwhile by another
-# thread would find them half loaded and locked for ever.
-_loading = RLock()
-os.register_at_fork(
-    before=_loading.acquire,
-    after_in_parent=_loading.release,
-    after_in_child=_loading.release,
-)
 
 
 class HostMark(NamedTuple):
@@ -205,7 +195,7 @@ class HostCounter:
                 raise GovernorUnavailableError(
                     "no_socket", f"there is no {self._socket}"
                 ) from error
-            with _loading:
+            with loading.lock:
                 from carbon_ops.governor.client import GovernorClient
 
             self._source = GovernorClient(self._socket)
@@ -215,7 +205,7 @@ class HostCounter:
         if not self._local_tried:
             self._local_tried = True
             if os.path.isdir(self._powercap):
-                with _loading:
+                with loading.lock:
                     from carbon_ops.meter.local import open_local
 
                     self._local = open_local(self._powercap)
@@ -302,7 +292,7 @@ class HostCounter:
         try:
             bound = self._bound
             if bound is None or bound[0] != task or at_ns - bound[1] > _LOOK_AGAIN_NS:
-                with _loading:
+                with loading.lock:
                     from carbon_ops.sources.cgroup import cpu_limit
 
                 place = task
@@ -327,7 +317,7 @@ class HostCounter:
         flags: tuple[str, ...] = ()
         if self._look_up:
             try:
-                with _loading:
+                with loading.lock:
                     from carbon_ops.sources.modelled import of_this_host
 
                     self._model = of_this_host(self.cpus)

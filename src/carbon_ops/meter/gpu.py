@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import SourceUnavailableError
+from carbon_ops.meter import loading
 from carbon_ops.model import Component, ComponentSource, Gpu
 from carbon_ops.sources import gpu_amd, gpu_nvidia, gpu_present
 from carbon_ops.sources.gpu import NOT_ON_DEVICE, visible_devices
@@ -95,7 +96,8 @@ class GpuMeter:
         if sources and not self._devices:
             self.reason = "no_visible_gpu"
         if self._sampling and self._devices:
-            from carbon_ops.meter.gpu_power import PolledPower
+            with loading.lock:
+                from carbon_ops.meter.gpu_power import PolledPower
 
             self._polled = PolledPower(self._devices)
 

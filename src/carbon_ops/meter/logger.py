@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, overload
 from carbon_ops import clock, config
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.log import log
+from carbon_ops.meter import loading
 from carbon_ops.meter.process_tree import OwnThread
 from carbon_ops.meter.readings import Readings, Used
 from carbon_ops.meter.scope import clock_of, pool_of
@@ -130,7 +131,8 @@ class EnergyLogger:
         ledger = None if ledger is False else chosen("ledger", ledger)
         self._writer: Writer | None = None
         if ledger is not None or estimator is not None or region is not None:
-            from carbon_ops.meter.writer import Writer
+            with loading.lock:
+                from carbon_ops.meter.writer import Writer
 
             self._writer = Writer(ledger, estimator, chosen("region", region))
         history = chosen("history", history)
@@ -246,7 +248,8 @@ class EnergyLogger:
         Functions, coroutines, generators and async generators; the name of the span is
         ``operation``, or the function's own.
         """
-        from carbon_ops.meter.track import track, tracked
+        with loading.lock:
+            from carbon_ops.meter.track import track, tracked
 
         if callable(operation):
             return tracked(operation, lambda: self, None)

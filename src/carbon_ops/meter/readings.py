@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from carbon_ops import clock
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.meter import baseline, memory
+from carbon_ops.meter import baseline, loading, memory
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.metric import Baseline, Built, Task, build
 from carbon_ops.meter.plain import plain
@@ -91,7 +91,8 @@ class Readings:
         )
         self._gpus: GpuMeter | None = None
         if gpu_present.anything():
-            from carbon_ops.meter.gpu import GpuMeter
+            with loading.lock:
+                from carbon_ops.meter.gpu import GpuMeter
 
             self._gpus = GpuMeter(sampling=gpu_sampling)
 
@@ -246,7 +247,8 @@ def model_of(
             f"the model needs watts at rest and at full load, got {idle_w} and {load_w}",
             hint="Give both, the first not above the second.",
         )
-    from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
+    with loading.lock:
+        from carbon_ops.sources.modelled import KNOWN_CV, CpuModel
 
     return CpuModel("given", idle_w, load_w, KNOWN_CV, True, "given by the user")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carbon_ops.errors import InvalidInputError
-from carbon_ops.meter import process_tree
+from carbon_ops.meter import loading, process_tree
 from carbon_ops.meter.lanes import Pool
 
 TYPE_CHECKING = False
@@ -47,7 +47,8 @@ def clock_of(scope: str | int | CpuClock) -> CpuClock:
             return process_tree.OwnThread()
         kind, _, path = scope.partition(":")
         if kind == "cgroup":
-            from carbon_ops.sources import cgroup
+            with loading.lock:
+                from carbon_ops.sources import cgroup
 
             return cgroup.CgroupClock(path or cgroup.own_path())
         raise InvalidInputError(

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter import loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ class Span:
 
     def _step(self) -> AbstractContextManager[None]:
         """Return a context for one step of the coroutine or generator we measure."""
-        from carbon_ops.meter.coroutines import SpanStep
+        with loading.lock:
+            from carbon_ops.meter.coroutines import SpanStep
 
         return SpanStep(self)
 

@@ -7,10 +7,13 @@ the span as failed.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import inspect
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from carbon_ops.errors import InvalidInputError
+from carbon_ops.meter.coroutines import Stepped, as_coroutine, drive
 from carbon_ops.meter.logger import EnergyLogger
 
 TYPE_CHECKING = False
@@ -29,8 +32,6 @@ def shared_logger() -> EnergyLogger:
     Without a lock, which a process forked meanwhile would find locked for ever.
     """
     if not _shared:
-        import atexit
-
         made = EnergyLogger()
         _shared.append(made)
         if made is _shared[0]:
@@ -85,10 +86,6 @@ def tracked(
     operation: str | None,
 ) -> Callable[P, R]:
     """Return ``function``, measured at every call by ``logger()``."""
-    import inspect
-
-    from carbon_ops.meter.coroutines import Stepped, as_coroutine, drive
-
     if not callable(function):
         raise InvalidInputError(f"cannot track {function!r}: it is not a function")
     name = operation or str(getattr(function, "__qualname__", type(function)))

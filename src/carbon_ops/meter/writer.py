@@ -16,6 +16,7 @@ from typing import Any
 from carbon_ops.clock import monotonic_ns
 from carbon_ops.errors import CarbonOpsError, InvalidInputError
 from carbon_ops.log import log
+from carbon_ops.meter import loading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +45,16 @@ class Writer:
         region: str | None,
     ) -> None:
         if estimator is None:
-            from carbon_ops.estimate.estimator import CarbonEstimator as Estimator
+            with loading.lock:
+                from carbon_ops.estimate.estimator import CarbonEstimator as Estimator
 
             estimator = Estimator(region=region)
         self._estimator = estimator
         self._ledger: Ledger | None = None
         self._ours = False  # a ledger we opened is one we close
         if isinstance(ledger, (str, os.PathLike)):
-            from carbon_ops.ledger.store import Ledger as Store
+            with loading.lock:
+                from carbon_ops.ledger.store import Ledger as Store
 
             path = os.fspath(ledger)
             self._ledger = Store.open_or_init(path)
