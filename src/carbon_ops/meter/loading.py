@@ -7,7 +7,7 @@ loaded, and locked for ever.
 from __future__ import annotations
 
 import os
-from threading import RLock
+from _thread import RLock
 
 lock = RLock()
 os.register_at_fork(

@@ -76,7 +76,7 @@ def online_cpus(path: str = "/sys/devices/system/cpu/online") -> int:
     and serves where the kernel shows no list, such as ``0-3,8``.
     """
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             parts = [part.split("-") for part in file.read().strip().split(",")]
         return sum(int(part[-1]) - int(part[0]) + 1 for part in parts)
     except (OSError, ValueError):
