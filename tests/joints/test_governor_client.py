@@ -87,6 +87,10 @@ def test_ring_and_socket_tell_the_same(governor: GovernorProcess) -> None:
 
     assert a == b
     assert a.samples >= 2
+    for newer in (ring.mark(), asked.mark()):
+        before = getattr(newer, "before", None)
+        assert before is not None
+        assert before.sequence == newer.sequence - 1
     assert a.flags == ()
     for zone in a.zones:
         assert zone.low_uj <= zone.point_uj <= zone.high_uj
@@ -434,6 +438,17 @@ def test_after_an_answer_that_did_not_come_the_connection_is_not_used_again(
     with pytest.raises(links.GoneError):
         link.latest()
     thread.join()
+
+
+def test_a_line_longer_than_one_read_arrives_whole() -> None:
+    ours, theirs = socket.socketpair()
+    line = b"x" * 300_000 + b"\n"
+    thread = threading.Thread(target=theirs.sendall, args=(line,))
+    thread.start()
+    ours.settimeout(20)
+    with ours, theirs:
+        assert links.read_line(ours) == line
+        thread.join()
 
 
 def test_a_line_has_one_deadline_however_it_drips() -> None:
