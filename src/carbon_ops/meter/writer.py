@@ -48,7 +48,7 @@ class Writer:
             with loading.lock:
                 from carbon_ops.estimate.estimator import CarbonEstimator as Estimator
 
-            estimator = Estimator(region=region)
+                estimator = Estimator(region=region)  # reads tables: loads more
         self._estimator = estimator
         self._ledger: Ledger | None = None
         self._ours = False  # a ledger we opened is one we close
