@@ -103,7 +103,8 @@ def main() -> int:
         alone = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith("CARBON_OPS_")
+            # An installed package has its bytecode; without it every start compiles.
+            if not name.startswith(("CARBON_OPS_", "PYTHONDONTWRITEBYTECODE"))
         }
         alone["CARBON_OPS_SOCKET"] = governor.directory + "/none"
         served = {**alone, "CARBON_OPS_SOCKET": governor.path}

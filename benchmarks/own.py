@@ -23,17 +23,18 @@ SCRIPTS = (
     Script(
         "Accuracy of windows of energy",
         "counter_accuracy.py",
-        ("--seconds", "22", "--windows", "200"),
+        ("--seconds", "60", "--windows", "1000"),
     ),
     Script("Energy of short spans", "short_spans.py"),
     Script("Accuracy of shares of energy", "attribution_accuracy.py"),
     Script("One reading of eight zones", "counter_reading.py", ("--rounds", "15")),
-    Script(
-        "What measuring costs the measured program",
-        "meter_cost.py",
-        ("--rounds", "6", "--calls", "500"),
-    ),
+    Script("What measuring costs the measured program", "meter_cost.py"),
     Script("What the governor costs", "governor_cost.py", ("--seconds", "20")),
+    Script(
+        "The governor's rate on a busy machine",
+        "governor_cost.py",
+        ("--rate", "--seconds", "60"),
+    ),
     Script(
         "A scrape of 300 processes and containers",
         "export_cost.py",
