@@ -85,9 +85,9 @@ def merged(former: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
     for part in {"meters", "runs", "taken"} & set(result):
         result[part] = former[part] | result[part]
     if "scripts" in result:
-        found = {run["script"]: run for run in (*former["scripts"], *result["scripts"])}
-        known = (script.script for script in own.SCRIPTS)
-        result["scripts"] = [found[script] for script in known if script in found]
+        found = {run["title"]: run for run in (*former["scripts"], *result["scripts"])}
+        known = (script.title for script in own.SCRIPTS)
+        result["scripts"] = [found[title] for title in known if title in found]
     return result
 
 
