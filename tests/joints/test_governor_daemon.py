@@ -195,6 +195,14 @@ def test_it_serves_counters_of_any_root(tmp_path: Any) -> None:
     assert moved[key].wraps == 1
 
 
+@pytest.mark.parametrize("top", ["", "0\n", f"{2**64 - 1}\n", "9" * 200])
+def test_a_zone_without_a_known_top_is_served(tmp_path: Any, top: str) -> None:
+    fake = server(str(tmp_path))
+    fake.write("intel-rapl:0", "max_energy_range_uj", top)
+    with GovernorProcess("--powercap-root", fake.root) as governor:
+        assert governor.wait_ready().latest().totals[0].fresh
+
+
 def test_without_counters_it_says_what_to_do(tmp_path: Any) -> None:
     done = run(f"--powercap-root={tmp_path}", f"--socket={tmp_path}/s")
 

@@ -28,9 +28,10 @@ class Unit(NamedTuple):
     wrap_ticks: int
 
 
-# Nothing is known about where it wraps: 2**64 µJ are 584,000 years at 1 W, so every
-# decrease implies a power above any bound and is judged a reset.
-ENDLESS = Unit(1, 1, 1 << 64)
+# Nothing is known about where it wraps: 2**63 µJ are 292,000 years at 1 W, so every
+# decrease implies a power above any bound and is judged a reset. The ring's fields have
+# 64 bits.
+ENDLESS = Unit(1, 1, 1 << 63)
 
 
 def unit_of_range(max_range_uj: int) -> Unit:
@@ -38,7 +39,8 @@ def unit_of_range(max_range_uj: int) -> Unit:
 
     Three shapes are known: an integer number of nJ per tick (kernels since 2013), and
     exactly ``2**-esu`` J per tick (older ones). A range of neither shape counts single
-    microjoules and wraps after ``max_range_uj``. Without a range: :data:`ENDLESS`.
+    microjoules and wraps after ``max_range_uj``. Without a range, or with one beyond
+    that: :data:`ENDLESS`.
 
     >>> unit_of_range(262_143_328_850)
     Unit(numerator=61035, denominator=1000, wrap_ticks=4294967296)
@@ -47,7 +49,7 @@ def unit_of_range(max_range_uj: int) -> Unit:
     >>> unit_of_range(1_000_000)
     Unit(numerator=1, denominator=1, wrap_ticks=1000001)
     """
-    if max_range_uj <= 0:
+    if not 0 < max_range_uj < ENDLESS.wrap_ticks:
         return ENDLESS
     top = REGISTER_TICKS - 1
     # Rounded to the nearest integer without a float: 53 bits do not hold the range.

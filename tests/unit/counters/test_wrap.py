@@ -26,7 +26,7 @@ def test_a_range_of_no_known_shape_wraps_one_unit_past_it() -> None:
     assert unit_of_range(200_000_000_001) == Unit(1, 1, 200_000_000_002)
 
 
-@pytest.mark.parametrize("range_uj", [0, -1])
+@pytest.mark.parametrize("range_uj", [0, -1, 2**63, 10**200])
 def test_no_range_means_no_wrap(range_uj: int) -> None:
     assert unit_of_range(range_uj) is ENDLESS
 
