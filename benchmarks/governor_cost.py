@@ -148,7 +148,7 @@ def cost(root: str, seconds: float) -> dict[str, float]:
             figures[f"above_bare_{field.lower()}_mib"] = (own - other) / 1024
         link = client._link
         assert isinstance(link, RingLink)
-        ring, first_kept = link._ring, link._ring.oldest
+        ring, first_kept = link._ring, link._ring.kept.start
         kept = itertools.cycle(range(first_kept, ring.newest))
         # Each in turn, so that none is still there unpacked.
         figures["ring_read_p50_us"] = statistics.median(

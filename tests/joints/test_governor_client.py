@@ -184,6 +184,24 @@ def write(writer: RingWriter, sequence: int, when: int, wall: int = 0) -> None:
     writer.write(sample)
 
 
+def test_a_zone_that_is_dead_for_good_does_not_make_every_look_a_search() -> None:
+    writer, client, first = hand_made(slots=64, count=1)
+    for sequence in range(2, 60):
+        totals = ZoneTotals(1_000_000, 0, 0, 0, 0, sequence - 1, False)
+        when = first + (sequence - 1) * STEP
+        writer.write(Sample(sequence, when, 1, when, when, 0, 0, 0, (totals,)))
+    link = client._link
+    assert isinstance(link, links.RingLink)
+
+    assert len(link.around(first + 40 * STEP + 1)) == 59  # number one was good
+    for sequence in range(60, 90):
+        totals = ZoneTotals(1_000_000, 0, 0, 0, 0, sequence - 1, False)
+        when = first + (sequence - 1) * STEP
+        writer.write(Sample(sequence, when, 1, when, when, 0, 0, 0, (totals,)))
+    assert len(link.around(first + 40 * STEP + 1)) == 4
+    writer.close()
+
+
 def test_a_span_longer_than_the_ring_starts_at_its_mark() -> None:
     writer, client, first = hand_made(slots=8, count=3)
     mark = client.mark()
@@ -326,6 +344,39 @@ def test_a_governor_that_says_nothing_is_asked_once(short: str) -> None:
 
     over.set()
     thread.join()
+
+
+def test_a_governor_that_lets_nobody_in_is_not_waited_for_again(short: str) -> None:
+    path = f"{short}/s"
+    with socket.socket(socket.AF_UNIX) as server, contextlib.ExitStack() as queue:
+        server.bind(path)
+        server.listen(0)
+        for _ in range(8):  # more than there are places
+            waiting = queue.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(path)
+        client = GovernorClient(path, timeout_s=0.05)
+
+        assert reason(client.mark) == "stale"
+        with pytest.raises(GovernorUnavailableError, match="a moment ago"):
+            client.mark()
+
+
+def test_a_descriptor_too_many_is_not_kept(short: str) -> None:
+    def give(connection: socket.socket) -> None:
+        connection.recv(100)
+        line = protocol.encode_reply(protocol.MapReply("ab" * 16, 4_096))
+        with open("/dev/null", "rb") as null:
+            socket.send_fds(connection, [line], [null.fileno()] * 2)
+
+    before = os.listdir("/proc/self/fd")
+    thread = served_by(f"{short}/s", give)
+    client = GovernorClient(f"{short}/s", timeout_s=5)
+    assert reason(client.mark) == "refused"
+    thread.join()
+
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_signal_handler_may_measure_while_its_thread_waits(short: str) -> None:

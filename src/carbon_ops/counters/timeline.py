@@ -69,11 +69,25 @@ def edge(samples: Sequence[Sample], zones: Sequence[Zone], t_ns: int) -> Edge:
 
 def _fresh(samples: Sequence[Sample], index: int, position: int, way: int) -> int:
     """Return the nearest index, ``index`` included, of a good read; -1 if none."""
+    if not 0 <= index < len(samples):
+        return -1
+    if samples[index].totals[position].fresh:
+        return index
+    ends = (0, index) if way < 0 else (index, -1)
+    if never_read(samples[ends[0]], samples[ends[1]], position):
+        return -1  # a zone that is dead for good costs no search at every look
     while 0 <= index < len(samples):
         if samples[index].totals[position].fresh:
             return index
         index += way
     return -1
+
+
+def never_read(a: Sample, b: Sample, position: int) -> bool:
+    """Return whether every read of a zone failed from ``a`` to ``b``, both included."""
+    before, after = a.totals[position], b.totals[position]
+    failed = after.failures - before.failures
+    return not before.fresh and failed == b.sequence - a.sequence
 
 
 def _zone_at(
@@ -98,10 +112,15 @@ def _zone_at(
     tick = 1 - -zone.unit[0] // zone.unit[1]
 
     if after < 0:
-        known = samples[before] if before > 0 else samples[0]
         reached = samples[index] if index < len(samples) else samples[-1]
-        age_ns, late_ns = t_ns - known.monotonic_ns, UPDATE_NS + known.read_ns
-        ahead_ns = age_ns if known is reached else age_ns + _slept(known, reached)
+        if before < 0:  # read before these samples, or never: at most since the boot
+            known, age_ns = reached, t_ns
+            ahead_ns = t_ns + max(0, known.boottime_ns - known.monotonic_ns)
+        else:
+            known = samples[before]
+            age_ns = t_ns - known.monotonic_ns
+            ahead_ns = age_ns if known is reached else age_ns + _slept(known, reached)
+        late_ns = UPDATE_NS + known.read_ns
         return (
             start_uj + _again_uj(samples, before, position, age_ns),
             start_uj - bound_uj(bound_w, late_ns) - tick,

@@ -5,7 +5,6 @@ program that only reads the ring never loads a parser.
 from __future__ import annotations
 
 import struct
-from math import inf
 from struct import Struct
 from typing import cast
 
@@ -26,6 +25,8 @@ class RingError(Exception):
 # A governor samples every 20 ms to 10 s (see ``options.py``); a client waits that long
 # for one, and divides by it.
 MAX_INTERVAL_NS = 10_000_000_000
+# No host draws a gigawatt; a bound near a float's end makes infinities of energies.
+MAX_BOUND_W = 1e9
 
 
 def flaw(layout: Layout) -> str:
@@ -36,7 +37,10 @@ def flaw(layout: Layout) -> str:
     if not 0 < layout.interval_ns <= MAX_INTERVAL_NS:
         return f"an interval of {layout.interval_ns} ns"
     for zone in layout.zones:
-        if min(*zone.unit, zone.wrap_ticks) <= 0 or not 0 <= zone.bound_w < inf:
+        if (
+            min(*zone.unit, zone.wrap_ticks) <= 0
+            or not 0 <= zone.bound_w <= MAX_BOUND_W
+        ):
             return f"zone {zone.key[:40]!r} has impossible numbers"
     return ""
 

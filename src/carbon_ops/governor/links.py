@@ -10,7 +10,7 @@ import errno
 import os
 from _socket import (
     AF_UNIX,
-    CMSG_SPACE,
+    CMSG_LEN,
     MSG_CMSG_CLOEXEC,
     MSG_NOSIGNAL,
     SCM_RIGHTS,
@@ -23,6 +23,7 @@ from _thread import RLock, get_ident
 from sys import byteorder
 from time import monotonic_ns, sleep
 
+from carbon_ops.counters.timeline import never_read
 from carbon_ops.errors import GovernorUnavailableError
 from carbon_ops.governor.layout import RingError
 from carbon_ops.governor.ring import LostError, RingReader, time_namespace
@@ -73,7 +74,7 @@ class RingLink:
     def around(self, t_ns: int) -> Sequence[Sample]:
         """Return samples enough to tell the energy at ``t_ns``. Raises LostError."""
         near = self._ring.around(t_ns)
-        if not _all_fresh(near):
+        if not _all_fresh(near) and self._bridgeable(near):
             return self._all()
         if len(near) == 2 and near[1].monotonic_ns > t_ns:
             # One more on each side shows whether power changed between the two.
@@ -85,10 +86,20 @@ class RingLink:
             return [sample for sample in outer if sample is not None]
         return near
 
+    def _bridgeable(self, near: Sequence[Sample]) -> bool:
+        """Return whether the ring has a good read of any zone that ``near`` lacks."""
+        oldest, newest = self._maybe(self._ring.kept.start), self._ring.latest()
+        return oldest is None or any(
+            not (all(fresh) or never_read(oldest, newest, position))
+            for position, fresh in enumerate(
+                zip(*([t.fresh for t in one.totals] for one in near), strict=True)
+            )
+        )
+
     def since(self, mark: Sample) -> Sequence[Sample]:
         """Return the samples from ``mark`` on, as far as they are kept."""
-        first = max(mark.sequence, self._ring.oldest)
-        found = (self._maybe(n) for n in range(first, self._ring.newest + 1))
+        kept = self._ring.kept
+        found = (self._maybe(n) for n in kept[max(0, mark.sequence - kept.start) :])
         return [sample for sample in found if sample is not None]
 
     def _maybe(self, sequence: int) -> Sample | None:
@@ -99,7 +110,7 @@ class RingLink:
 
     def _all(self) -> Sequence[Sample]:
         found = []
-        for sequence in range(self._ring.oldest, self._ring.newest + 1):
+        for sequence in self._ring.kept:
             try:
                 found.append(self._ring.read(sequence))
             except LostError:  # overwritten meanwhile: only ever the oldest
@@ -273,15 +284,16 @@ def _knock(connection: socket, path: str, timeout_s: float) -> None:
             connection.connect(path)
             return
         except BlockingIOError:
-            if monotonic_ns() >= until:
-                raise
+            if monotonic_ns() >= until:  # nobody takes them in: as good as silent
+                raise TimeoutError from None
             sleep(0.005)
 
 
 def _ask_for_ring(connection: socket) -> RingReader | None:
     """Return the ring, or None where it is not on offer or not to be trusted."""
     connection.sendall(_MAP_REQUEST, MSG_NOSIGNAL)
-    data, ancillary, _, _ = connection.recvmsg(4_096, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+    # The length, not the space, which has room for a second descriptor: nobody closed it.
+    data, ancillary, _, _ = connection.recvmsg(4_096, CMSG_LEN(4), MSG_CMSG_CLOEXEC)
     descriptor = -1
     for level, kind, payload in ancillary:
         if level == SOL_SOCKET and kind == SCM_RIGHTS and len(payload) >= 4:
@@ -368,7 +380,6 @@ _REASONS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "refused",
     errno.EPIPE: "refused",
-    errno.EAGAIN: "refused",  # its queue of connections is full
     errno.EPROTOTYPE: "protocol",
 }
 _HINTS = {

@@ -235,12 +235,13 @@ class RingReader:
         return int(_U64.unpack_from(self._map, _NEWEST)[0])
 
     @property
-    def oldest(self) -> int:
-        """The oldest sequence number that is safe to ask for just now.
+    def kept(self) -> range:
+        """The sequence numbers that are safe to ask for just now.
 
         The slot after the newest is about to be overwritten, so it does not count.
         """
-        return max(1, self.newest - self._slots + 2)
+        newest = self.newest
+        return range(max(1, newest - self._slots + 2), newest + 1)
 
     def read(self, sequence: int) -> Sample:
         """Return sample number ``sequence``.
@@ -289,7 +290,7 @@ class RingReader:
             LostError: ``t_ns`` lies before the oldest sample kept.
         """
         last = self.latest()
-        low, high = self.oldest, last.sequence
+        low, high = self.kept.start, last.sequence
         if t_ns >= last.monotonic_ns or low >= high:
             if t_ns < last.monotonic_ns:
                 raise LostError("before the oldest sample")

@@ -135,6 +135,26 @@ def test_a_zone_that_was_never_read_is_unknown_not_zero() -> None:
     assert found.failures == 2
 
 
+def test_what_a_zone_did_since_it_died_before_the_samples_is_bounded_by_power() -> None:
+    # The span began long before the two samples that are left.
+    kept = samples(*(bad(5 * J, n + 1) for n in range(602)))
+    zones = (PACKAGE, CORE)
+
+    start, end = edge(kept[:1], zones, 0), edge(kept[-2:], zones, 601 * TENTH)
+    zone = window(start, end, zones).zones[0]
+
+    assert (zone.low_uj, zone.high_uj) == (0, 60_100 * J)
+
+
+def test_a_search_for_a_good_read_ends_at_the_last_one() -> None:
+    kept = samples(bad(0, 1), good(9 * J, failures=1), bad(9 * J, 2), bad(9 * J, 3))
+
+    found = between(kept, 0, 3 * TENTH)
+
+    assert found.zones[0].point_uj == 0  # no power was seen yet
+    assert edge(kept, (PACKAGE, CORE), TENTH).point_uj == (9 * J, 9 * J)
+
+
 def test_a_gap_is_an_interval_of_the_windows_that_touch_it_only() -> None:
     kept = samples(
         good(0),
