@@ -67,7 +67,7 @@ def judge(
     ticks = (now - before) % zone.wrap_ticks
     limit = limit_uj * den // num + 1  # one more: a tick may just have filled up
     if limit >= zone.wrap_ticks:
-        turns = max(0, (limit - ticks) // zone.wrap_ticks)
+        turns = (limit - ticks) // zone.wrap_ticks
         return Step("gap", ticks, -(-turns * zone.wrap_ticks * num // den))
     if ticks > limit:
         return Step("reset", 0, limit_uj)

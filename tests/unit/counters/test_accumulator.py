@@ -101,6 +101,15 @@ def test_a_pause_longer_than_a_wrap_is_an_interval() -> None:
     assert (totals.gaps, totals.wraps) == (1, 0)
 
 
+def test_a_reader_paused_in_the_middle_for_longer_than_a_wrap_is_an_interval() -> None:
+    bank = Bank((zone(ESU16),))
+    bank.step([0], 0, 0)
+
+    totals = bank.step([1_000], TENTH, TENTH, read_ns=70 * SECOND)[0]
+
+    assert (totals.gaps, totals.slack_uj) == (1, -(-(2**32) * 15_258 // 1000))
+
+
 def test_suspend_is_a_gap_however_plausible_the_counter_looks() -> None:
     bank = Bank((zone(),))
     bank.step([1_000], 0, 0)

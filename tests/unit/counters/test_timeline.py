@@ -118,6 +118,20 @@ def test_a_failed_read_is_bridged_by_its_good_neighbours() -> None:
     assert found.flags == ("read_failed",)
 
 
+def test_reads_that_fail_one_after_the_other_are_bridged_from_the_first_sample() -> (
+    None
+):
+    kept = samples(good(0), bad(0, 1), bad(0, 2), good(30 * J, failures=2))
+
+    assert edge(kept, (PACKAGE, CORE), 2 * TENTH).point_uj == (20 * J, 20 * J)
+
+
+def test_a_zone_that_was_read_within_the_window_is_not_unread() -> None:
+    found = between(samples(good(0), good(10 * J), bad(10 * J, 1)), 0, 2 * TENTH)
+
+    assert set(found.flags) == {"read_failed", "extrapolated"}
+
+
 def test_a_zone_that_fails_until_now_is_unknown_since_then() -> None:
     kept = samples(good(0), good(10 * J), bad(10 * J, 1), bad(10 * J, 2))
 
@@ -138,12 +152,23 @@ def test_a_zone_that_was_never_read_is_unknown_not_zero() -> None:
 def test_what_a_zone_did_since_it_died_before_the_samples_is_bounded_by_power() -> None:
     # The span began long before the two samples that are left.
     kept = samples(*(bad(5 * J, n + 1) for n in range(602)))
+    # The machine slept for ten seconds in between.
+    left = [s._replace(boottime_ns=s.boottime_ns + 10_000 * MS) for s in kept[-2:]]
     zones = (PACKAGE, CORE)
 
-    start, end = edge(kept[:1], zones, 0), edge(kept[-2:], zones, 601 * TENTH)
+    start, end = edge(kept[:1], zones, 0), edge(left, zones, 601 * TENTH)
     zone = window(start, end, zones).zones[0]
 
-    assert (zone.low_uj, zone.high_uj) == (0, 60_100 * J)
+    assert (zone.low_uj, zone.high_uj) == (0, 70_100 * J)
+
+
+def test_a_pause_between_two_clock_reads_takes_nothing_off_the_bounds() -> None:
+    kept = samples(good(0), bad(0, 1), bad(0, 2))
+    kept[0] = kept[0]._replace(boottime_ns=40 * MS)
+
+    found = between(kept, 0, 2 * TENTH)
+
+    assert found.zones[0].high_uj == 200 * J
 
 
 def test_a_search_for_a_good_read_ends_at_the_last_one() -> None:

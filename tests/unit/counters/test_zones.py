@@ -91,6 +91,8 @@ def test_psys_may_draw_what_all_packages_may() -> None:
     zones = tree(SERVER)
 
     assert next(z for z in zones if z.kind == "psys").bound_w == 2000.0
+    (alone,) = tree([raw("intel-rapl:0", "psys", power_w=700.0)])
+    assert alone.bound_w == 1400.0
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,13 @@ def test_counters_that_move_together_are_twins_whatever_their_values() -> None:
     b[-1] += 60  # one look fell on either side of an update after all
 
     assert mirrored(a, b, 2**32) is True
+
+
+def test_counters_that_move_alike_now_and_then_are_not_one() -> None:
+    a = [5_000 * n for n in range(11)]
+    b = [5_000 * n + (n > 6) * 40 * n for n in range(11)]  # six equal steps of ten
+
+    assert mirrored(a, b, 2**32) is False
 
 
 def test_one_look_and_counters_at_rest_decide_nothing() -> None:
