@@ -47,7 +47,7 @@ zones = st.builds(
     TEXT,
     st.tuples(st.integers(1, 2**64 - 1), st.integers(1, 2**64 - 1)),
     st.integers(1, 2**64 - 1),
-    st.floats(0, 1e12),
+    st.floats(0, 1e9),
 )
 layouts = st.builds(
     Layout,
