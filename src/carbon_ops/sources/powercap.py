@@ -168,8 +168,7 @@ class PowercapSource:
         twins: set[str] = set()
         for seen, (one, other) in zip(looks, pairs, strict=True):
             firsts, seconds = [a for a, _ in seen], [b for _, b in seen]
-            same = mirrored(firsts, seconds, self._units[one].wrap_ticks)
-            if same and raws[one].id not in twins:
+            if mirrored(firsts, seconds, self._units[one].wrap_ticks):
                 twins.add(raws[other].id)
         return twins
 

@@ -105,6 +105,23 @@ def test_the_platform_register_of_new_servers_counts_joules_under_a_time_stamp(
     source.close()
 
 
+def test_a_package_may_start_at_0_and_a_register_that_stands_there_is_missing(
+    tmp_path: Path,
+) -> None:
+    fake = skylake(tmp_path)
+    fake.set(0, PACKAGE, 0)
+    fake.set(0, PSYS, 0x0001_E240_0000_0000)  # a time stamp, and no energy
+
+    source = opened(fake)
+
+    assert [zone.key for zone in source.zones][:2] == [
+        "msr/package-0",
+        "msr/package-0/dram",
+    ]
+    assert all(zone.kind != "psys" for zone in source.zones)
+    source.close()
+
+
 def test_amd_has_one_counter_per_package_and_core_is_not_added(tmp_path: Path) -> None:
     fake = FakeMsr(
         str(tmp_path),
@@ -193,7 +210,9 @@ def test_a_package_that_stops_answering_does_not_stop_the_other(tmp_path: Path) 
     source.close()
 
 
-@pytest.mark.parametrize(("value", "filtered"), [(0, False), (1, True), (3, True)])
+@pytest.mark.parametrize(
+    ("value", "filtered"), [(0, False), (1, True), (2, False), (3, True)]
+)
 def test_energy_filtering_is_reported(
     tmp_path: Path, value: int, filtered: bool
 ) -> None:
