@@ -9,19 +9,26 @@ Sources: ``sd_listen_fds(3)``, ``sd_notify(3)``, ``unix(7)``, ``capset(2)``, ``p
 from __future__ import annotations
 
 import _socket  # its front, with selectors, would be a tenth of the memory
+import fcntl
 import os
 import stat
-from contextlib import closing
+from contextlib import closing, contextmanager
 from sys import byteorder
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from carbon_ops.errors import CarbonOpsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEFAULT_GROUP = "carbon-users"
 SOCKET_MODE = 0o660
 _BACKLOG = 1_024  # a flood fills a short queue, and honest clients find no place
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _PROBE_TIMEOUT_S = 1.0
+_LOCK_TIMEOUT_S = 2.0
 
 
 class AccessError(CarbonOpsError):
@@ -40,12 +47,13 @@ class Listener(NamedTuple):
         self.socket.close()
         if self.inode is None:
             return
-        try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.inode:
-                os.unlink(self.path)
-        except OSError:  # gone, or no longer ours to remove: both fine
-            pass
+        with _folder_of(self.path):
+            try:
+                found = os.lstat(self.path)
+                if (found.st_dev, found.st_ino) == self.inode:
+                    os.unlink(self.path)
+            except OSError:  # gone, or no longer ours to remove: both fine
+                pass
 
 
 def listen(path: str, group: str | None) -> Listener:
@@ -60,7 +68,41 @@ def listen(path: str, group: str | None) -> Listener:
     if handed is not None:
         return handed
     gid = group_id(group)
-    _make_room(path)
+    with _folder_of(path):
+        _make_room(path)
+        return _made(path, gid)
+
+
+@contextmanager
+def _folder_of(path: str) -> Iterator[None]:
+    """Hold the lock on the folder of ``path``, where it has one.
+
+    Of two governors that start at once the second would take the socket that the first
+    has made, but does not listen on yet, for a stale one. Whoever can read the folder
+    can keep its lock: that is not waited for longer than a governor needs.
+    """
+    try:
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        until = monotonic() + _LOCK_TIMEOUT_S
+        while monotonic() < until:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                sleep(0.01)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(folder)
+
+
+def _made(path: str, gid: int | None) -> Listener:
+    """Return a listening socket at ``path``, where nothing is. Raises AccessError."""
     server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     made = None
     try:

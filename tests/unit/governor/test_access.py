@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,31 @@ def test_nobody_else_may_connect_until_the_group_is_set(
 
     assert modes == [0o600]
     assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_a_socket_in_the_making_is_not_taken_for_a_stale_one(path: str) -> None:
+    said: list[str] = []
+
+    def start() -> None:
+        try:
+            listen(path, None).close()
+        except AccessError as error:
+            said.append(str(error))
+
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another governor does while it starts
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        second = threading.Thread(target=start)
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        other.listen()
+        os.close(folder)
+        second.join()
+        assert os.path.exists(path)
+
+    assert said == [f"another process is listening on {path}"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may give files to any group")
