@@ -272,6 +272,23 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
+def manager_passing(
+    passed: socket.socket, count: str, where: str
+) -> subprocess.CompletedProcess[str]:
+    number = str(passed.fileno())
+    return subprocess.run(
+        [
+            *(sys.executable, "-c", LAUNCHER, number, count, *DAEMON),
+            *("--rapl-mode=simulated", f"--socket={where}/s"),
+        ],
+        pass_fds=[int(number)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("count", "said"), [("1", "something else than"), ("2", "2 sockets instead of one")]
 )
@@ -280,20 +297,19 @@ def test_what_else_a_manager_passes_is_refused(
 ) -> None:
     """A port would let in everybody, whatever their group."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        number = str(listening.fileno())
-        words = [sys.executable, "-c", LAUNCHER, number, count, *DAEMON]
-        done = subprocess.run(
-            [*words, "--rapl-mode=simulated", f"--socket={tmp_path}/s"],
-            pass_fds=[int(number)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = manager_passing(listening, count, tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_a_connection_from_the_manager_is_no_listening_socket(tmp_path: Any) -> None:
+    one, other = socket.socketpair()  # Accept=yes in the socket unit
+    with one, other:
+        done = manager_passing(one, "1", tmp_path)
+    assert (done.returncode, os.listdir(tmp_path)) == (2, [])
+    assert "something else than a listening" in done.stderr
 
 
 def test_a_socket_from_the_manager_is_used_and_left(tmp_path: Any) -> None:

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from carbon_ops.governor.access import AccessError, _admit, listen, peer_uid
+from carbon_ops.governor.access import (
+    AccessError,
+    _admit,
+    listen,
+    peer_uid,
+    watchdog_interval_ns,
+)
 
 
 @pytest.fixture
@@ -97,6 +103,29 @@ def test_a_link_in_the_sockets_place_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="replaced"):
         _admit(str(kept), os.getegid())
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("pid", "usec", "half_ns"),
+    [
+        (None, "30000000", 15_000_000_000),
+        ("own", "2", 1_000),
+        ("1", "30000000", None),  # another process's
+        (None, "0", None),
+        (None, "-5", None),
+        (None, "", None),
+    ],
+)
+def test_a_watchdog_is_heard_of_if_it_is_meant_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, pid: str | None, usec: str, half_ns: int | None
+) -> None:
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    if pid is not None:
+        own = str(os.getpid())
+        monkeypatch.setenv("WATCHDOG_PID", own if pid == "own" else pid)
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+
+    assert watchdog_interval_ns() == half_ns
 
 
 def test_no_capability_is_left_and_the_answer_says_so() -> None:
