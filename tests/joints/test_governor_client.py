@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -363,12 +364,18 @@ def test_a_governor_that_lets_nobody_in_is_not_waited_for_again(short: str) -> N
             client.mark()
 
 
-def test_a_descriptor_too_many_is_not_kept(short: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [(protocol.encode_reply(protocol.MapReply("ab" * 16, 4_096)), 2), (b"{", 1)],
+    ids=["two with a line", "one with half a line"],
+)
+def test_a_descriptor_that_is_no_ring_is_not_kept(
+    short: str, line: bytes, number: int
+) -> None:
     def give(connection: socket.socket) -> None:
         connection.recv(100)
-        line = protocol.encode_reply(protocol.MapReply("ab" * 16, 4_096))
         with open("/dev/null", "rb") as null:
-            socket.send_fds(connection, [line], [null.fileno()] * 2)
+            socket.send_fds(connection, [line], [null.fileno()] * number)
 
     before = os.listdir("/proc/self/fd")
     thread = served_by(f"{short}/s", give)
@@ -470,6 +477,62 @@ def speaking(reply: Callable[[], bytes]) -> Callable[[socket.socket], None]:
     return answer
 
 
+def lying(
+    make: Callable[[int], protocol.Reply],
+) -> Callable[[socket.socket], None]:
+    """A governor which greets, then answers whatever it is asked with ``make(n)``."""
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                op = heard(connection)
+                if not op:
+                    return
+                reply = protocol.encode_reply(make(number))
+                connection.sendall(hello() if op == "hello" else reply)
+
+    return answer
+
+
+def told(sequence: int) -> Sample:
+    totals = ZoneTotals(sequence, 0, 0, 0, 0, 0, True)
+    return Sample(sequence, sequence * STEP, 1, 0, 0, 0, 0, 0, (totals,))
+
+
+def test_a_snapshot_of_another_instance_is_not_used(short: str) -> None:
+    other = protocol.SnapshotReply("cd" * 16, told(1))
+    thread = served_by(f"{short}/s", lying(lambda _: other))
+    link = links.SocketLink(connected(short, 5), 0)
+
+    with pytest.raises(links.GoneError, match="another instance"):
+        link.latest()
+    link.close()
+    thread.join()
+
+
+def test_a_series_that_tells_the_same_for_ever_is_read_once(short: str) -> None:
+    same = protocol.SeriesReply("ab" * 16, (told(1), told(2)), True)
+    thread = served_by(f"{short}/s", lying(lambda _: same))
+    link = links.SocketLink(connected(short, 5), 0)
+
+    assert link.since(told(1)) == (told(1), told(2))
+    link.close()
+    thread.join()
+
+
+def test_a_series_that_never_ends_is_given_up(short: str) -> None:
+    def next_one(number: int) -> protocol.Reply:
+        return protocol.SeriesReply("ab" * 16, (told(number),), True)
+
+    thread = served_by(f"{short}/s", lying(next_one))
+    link = links.SocketLink(connected(short, 5), 0)
+
+    with pytest.raises(links.GoneError, match="without an end"):
+        link.since(told(1))
+    link.close()
+    thread.join()
+
+
 @pytest.mark.parametrize("interval", [0, -1, 10_000_000_001, 2**62])
 def test_an_interval_no_governor_keeps_is_refused(short: str, interval: int) -> None:
     thread = served_by(f"{short}/s", speaking(lambda: hello(interval_ns=interval)))
@@ -499,6 +562,23 @@ def test_a_line_longer_than_one_read_arrives_whole() -> None:
     ours.settimeout(20)
     with ours, theirs:
         assert links.read_line(ours) == line
+        thread.join()
+
+
+def test_a_line_that_is_too_long_is_not_read_to_its_end() -> None:
+    ours, theirs = socket.socketpair()
+
+    def flood() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                theirs.sendall(b"x" * 65_536)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    ours.settimeout(20)
+    with theirs:
+        with ours:
+            assert reason(lambda: links.read_line(ours)) == "protocol"
         thread.join()
 
 
