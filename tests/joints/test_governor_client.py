@@ -166,14 +166,16 @@ ZONE = Zone("a/b", "b", "package", 0, True, "", (1, 1), 2**32, 1e3)
 STEP = 100_000_000
 
 
-def hand_made(slots: int, count: int) -> tuple[RingWriter, GovernorClient, int]:
+def hand_made(
+    slots: int, count: int, age_ns: int = 0, interval_ns: int = STEP
+) -> tuple[RingWriter, GovernorClient, int]:
     """A ring of ``slots`` whose newest of ``count`` samples is of now, at 10 W."""
-    layout = Layout("i" * 32, "b", "simulated", STEP, (ZONE,), None, 0)
+    layout = Layout("i" * 32, "b", "simulated", interval_ns, (ZONE,), None, 0)
     writer = RingWriter(layout, slots=slots)
     client = GovernorClient("/nonexistent")
     assert writer.fd is not None
     client._link = links.RingLink(RingReader(os.dup(writer.fd)), 0)
-    first = time.monotonic_ns() - (count - 1) * STEP
+    first = time.monotonic_ns() - (count - 1) * STEP - age_ns
     for sequence in range(1, count + 1):
         write(writer, sequence, first + (sequence - 1) * STEP)
     return writer, client, first
@@ -384,6 +386,55 @@ def test_a_descriptor_that_is_no_ring_is_not_kept(
     thread.join()
 
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_silent_governor_is_asked_ever_less_until_one_answers(short: str) -> None:
+    path = f"{short}/s"
+    pauses = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        client = GovernorClient(path, timeout_s=0.01)
+        for _ in range(6):
+            client._hung_ns = 0  # the pause is over
+            assert reason(client.mark) == "stale"
+            pauses.append(client._hung_ns - time.monotonic_ns())
+    assert [round(ns, -9) // 10**9 for ns in pauses] == [5, 10, 20, 40, 60, 60]
+
+    with GovernorProcess() as governor:
+        governor.wait_ready().close()
+        os.rename(governor.path, path)
+        client._timeout_s = 20
+        client.mark()
+    assert (client._hung_ns, client._pause_ns) == (0, 5 * 10**9)
+
+
+def test_a_window_that_ended_before_the_governor_stopped_is_still_told() -> None:
+    writer, client, first = hand_made(slots=8, count=5, age_ns=60 * 10**9)
+    assert isinstance(client._link, links.RingLink)
+    mark = client._link.latest()
+
+    window = client.window(mark, first + STEP, first + 3 * STEP)
+
+    assert window.zones[0].point_uj == 2_000_000
+    writer.close()
+
+
+def test_a_slow_governor_is_not_a_stale_one() -> None:
+    slow = 5 * 10**9
+    writer, client, _ = hand_made(8, 2, age_ns=slow, interval_ns=slow)
+
+    assert client.latest().sequence == 2
+    writer.close()
+
+
+def test_a_mark_of_other_zones_is_not_used() -> None:
+    writer, client, first = hand_made(slots=8, count=3)
+    mark = client.mark()
+    more = Sample._make(mark)._replace(totals=mark.totals * 2)
+
+    assert reason(lambda: client.window(more, first, first + STEP)) == "restarted"
+    writer.close()
 
 
 def test_a_signal_handler_may_measure_while_its_thread_waits(short: str) -> None:
