@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -79,6 +80,42 @@ def test_who_is_silent_or_slow_is_let_go(
         monkeypatch.setattr(server, "MESSAGE_NS", message_ns)
 
         assert slow.recv(1) == b""
+
+
+def test_a_request_has_one_deadline_however_it_drips(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MESSAGE_NS", 200_000_000)
+    over = threading.Event()
+
+    def drip(slow: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.02):
+                slow.send(b"x")
+
+    with connected(path) as slow:
+        thread = threading.Thread(target=drip, args=(slow,))
+        thread.start()
+        with contextlib.suppress(ConnectionResetError):  # what came was not read
+            assert slow.recv(1) == b""  # and no error after a thousand bytes
+        over.set()
+        thread.join()
+
+
+def test_a_series_holds_the_sample_on_either_side(path: str) -> None:
+    with connected(path) as asker, asker.makefile("rb") as replies:
+        asker.sendall(b'{"v":1,"op":"snapshot"}\n')
+        sample = json.loads(replies.readline())["sample"]
+        first = last = sample["sequence"]
+        while last < first + 3:
+            asker.sendall(b'{"v":1,"op":"snapshot"}\n')
+            last = json.loads(replies.readline())["sample"]["sequence"]
+        when = int(sample["monotonic_ns"]) + 1
+        words = {"v": 1, "op": "series", "t0_ns": when, "t1_ns": when}
+        asker.sendall(json.dumps(words).encode() + b"\n")
+        found = json.loads(replies.readline())["samples"]
+
+    assert [one["sequence"] for one in found] == [first, first + 1]
 
 
 def test_who_takes_a_reply_slowly_may_go_on(path: str) -> None:
