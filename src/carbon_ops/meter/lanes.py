@@ -173,6 +173,9 @@ class Pool:
                 self._open(lane)
             return lane
         thread = self._threads.get(ident)
+        if thread is not None and thread.clock != time.pthread_getcpuclockid(ident):
+            del self._threads[ident]  # it ended inside a span; its number goes on
+            thread = None
         if kind == "block" and thread is not None and thread.lane is not None:
             return thread.lane
         lane = Lane(self._lock, within, resting=kind == "generator")
@@ -291,6 +294,8 @@ class Pool:
                 self._divided += spare
 
     def _stepped(self, lane: Lane, own_ns: int, whole_ns: int, outermost: bool) -> None:
+        if os.getpid() != self._pid or lane.lock is not self._lock:
+            return  # begun by the process that forked this one, which counts it
         with self._lock:
             lane.own_ns += own_ns
             self._steps += own_ns
@@ -327,7 +332,8 @@ _here = _local()  # .lane: whose step this thread is in; .inner_ns: steps inside
 def _task() -> Hashable | None:
     """Return the running asyncio task, if this thread is inside one."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:
+    running = getattr(asyncio, "_get_running_loop", None)  # None while it loads
+    if asyncio is None or running is None or running() is None:
         return None
     task: Hashable | None = asyncio.current_task()
     return task
