@@ -190,16 +190,12 @@ def test_a_sum_over_processes_never_falls_and_grows_by_no_more_than_they_did(
     below = process_tree.Descendants(read)
     counted = [below.read()]
     allowed = last = 0
-    blind = False
     for step in steps:
         state[0] = step
         counted.append(below.read())
         if step is not None:
-            allowed += 0 if blind else max(0, step - last)
-            last = step if blind or step < last - SLACK_NS else max(last, step)
-            blind = False
-        else:
-            blind = True
+            allowed += max(0, step - last)
+            last = step if step < last - SLACK_NS else max(last, step)
 
     assert counted == sorted(counted)
     assert counted[-1] == allowed
