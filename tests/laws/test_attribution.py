@@ -184,8 +184,8 @@ def test_a_share_of_anything_is_between_nothing_and_all(
     assert split is not None
     assert 0 <= split.task <= total
     assert split.task == (total if part >= whole > 0 else split.task)
-    if split.task_dynamic is not None and split.dynamic is not None:
-        assert 0 <= split.task_dynamic <= split.dynamic <= total
+    if split.task_dynamic is not None and split.idle is not None:
+        assert 0 <= split.task_dynamic <= total - split.idle <= total
 
 
 @pytest.mark.parametrize(

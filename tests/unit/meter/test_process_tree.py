@@ -201,6 +201,30 @@ def test_a_sum_over_processes_never_falls_and_grows_by_no_more_than_they_did(
     assert counted[-1] == allowed
 
 
+def test_a_child_reaped_between_two_reads_of_one_look_has_not_left() -> None:
+    readings = iter([10 * SLACK_NS, 3 * SLACK_NS, 11 * SLACK_NS])
+    below = process_tree.Descendants(lambda: next(readings))
+
+    assert (below.read(), below.read()) == (10 * SLACK_NS, 11 * SLACK_NS)
+    assert below.left == 0
+
+
+def test_looking_leaves_no_descriptor_open() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.0, (reader, writer))
+clock.read()
+open_before = os.listdir("/proc/self/fd")
+for _ in range(10):
+    clock.read()
+    clock.pids()
+    process_tree.TreeClock(pid).read()
+assert os.listdir("/proc/self/fd") == open_before
+os.close(writer)
+os.waitpid(pid, 0)
+""")
+
+
 def test_tree_clock_follows_another_process_and_survives_its_end() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", BURN.format(s=0.1) + "input()"],
