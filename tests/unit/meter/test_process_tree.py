@@ -209,6 +209,29 @@ def test_a_child_reaped_between_two_reads_of_one_look_has_not_left() -> None:
     assert below.left == 0
 
 
+def test_one_that_ended_since_it_was_listed_is_passed_over_and_others_count() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.05, (reader, writer))
+until(lambda: process_tree.process_ns(pid) >= 50_000_000)
+ended = fork_burner(0.0)
+os.waitpid(ended, 0)
+assert process_tree._living_ns([ended, pid]) >= 50_000_000
+taken = []
+try:
+    while True:
+        taken.append(os.dup(reader))
+except OSError:
+    pass
+try:
+    process_tree._living_ns([ended, pid])
+    raise SystemExit("took what it could not read for one that ended")
+except OSError:
+    os.close(writer)
+    os.waitpid(pid, 0)
+""")
+
+
 def test_looking_leaves_no_descriptor_open() -> None:
     fork_in("""
 reader, writer = os.pipe()
