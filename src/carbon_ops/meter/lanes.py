@@ -42,6 +42,7 @@ class Lane:
         "share_from",
         "share_ns",
         "spans",
+        "task",
         "thread",
     )
 
@@ -60,6 +61,7 @@ class Lane:
         self.closed_ns = 0  # of lanes opened inside this one
         self.base = 0  # what its former parent has counted already
         self.thread: _Thread | None = None
+        self.task: Hashable | None = None  # the asyncio task that it is
 
 
 class _Thread:
@@ -168,6 +170,7 @@ class Pool:
             lane = self._tasks.get(task)
             if lane is None:
                 lane = self._tasks[task] = Lane(self._lock, within)
+                lane.task = task
                 lane.thread = self._thread(ident)
                 lane.thread.tasks += 1
                 self._open(lane)
@@ -243,11 +246,10 @@ class Pool:
             thread.users -= 1
             if thread.lane is lane:
                 thread.lane = None
-            else:
-                for task, other in list(self._tasks.items()):
-                    if other is lane:
-                        del self._tasks[task]
-                        thread.tasks -= 1
+            elif lane.task is not None:
+                del self._tasks[lane.task]
+                lane.task = None  # a span that ended keeps no task alive
+                thread.tasks -= 1
             if thread.users == 0:
                 self._threads = {
                     ident: t for ident, t in self._threads.items() if t is not thread

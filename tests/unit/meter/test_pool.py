@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from carbon_ops import EnergyLogger
@@ -76,6 +78,29 @@ def test_what_a_threads_clock_showed_first_is_not_given_out_again() -> None:
     accounts = pool.leave(other)[0] + pool.leave(here)[0]
 
     assert 200_000_000 <= accounts < 200_000_000 + NOISE
+
+
+def test_a_task_is_forgotten_with_its_span_and_many_cost_no_more_each() -> None:
+    logger = EnergyLogger(socket="/nonexistent/carbon-ops.sock", model="off")
+    kept = []
+    tasks: list[weakref.ref[asyncio.Task[None]]] = []
+
+    async def work() -> None:
+        async with logger.span("task") as span:
+            await asyncio.sleep(0)
+        kept.append(span)
+
+    async def main(count: int) -> float:
+        start = time.thread_time()
+        made = [asyncio.create_task(work()) for _ in range(count)]
+        tasks.extend(map(weakref.ref, made))
+        await asyncio.gather(*made)
+        return (time.thread_time() - start) / count
+
+    few = min(asyncio.run(main(500)) for _ in range(3))
+    assert asyncio.run(main(8_000)) < 4 * few
+    gc.collect()
+    assert [task() for task in tasks if task() is not None] == []
 
 
 def test_a_thread_that_had_a_task_is_told_apart_again_once_that_ended() -> None:

@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import process_tree
-from carbon_ops.meter.process_tree import NS_PER_TICK, TreeClock
-from carbon_ops.meter.scope import clock_of
+from carbon_ops.meter.process_tree import (
+    NS_PER_TICK,
+    OwnProcess,
+    OwnThread,
+    OwnTree,
+    TreeClock,
+)
+from carbon_ops.meter.scope import clock_of, leader_of
 from carbon_ops.sources.cgroup import CgroupClock, own_path
 
 SLACK_NS = 4 * NS_PER_TICK
@@ -230,6 +236,12 @@ except OSError:
     os.close(writer)
     os.waitpid(pid, 0)
 """)
+
+
+def test_a_process_named_by_its_number_is_pinned_where_that_one_is() -> None:
+    assert leader_of(TreeClock(os.getppid())) == os.getppid()
+    assert leader_of(OwnThread()) == 0
+    assert leader_of(OwnTree()) == leader_of(OwnProcess()) == process_tree.THIS_PROCESS
 
 
 def test_looking_leaves_no_descriptor_open() -> None:
