@@ -136,6 +136,19 @@ def test_nested_spans_know_their_parent_and_share_a_trace(
     assert outer.metric["trace_id"] == inner.metric["trace_id"] == inside["trace_id"]
 
 
+def test_spans_that_no_other_encloses_have_traces_of_their_own(
+    logger: EnergyLogger,
+) -> None:
+    with logger.span("first") as first:
+        pass
+    with logger.span("second") as second:
+        pass
+
+    assert first.trace_id != second.trace_id
+    assert [len(bytes.fromhex(s.trace_id)) for s in (first, second)] == [16, 16]
+    assert [len(bytes.fromhex(s.span_id)) for s in (first, second)] == [8, 8]
+
+
 def test_an_exception_passes_through_and_marks_the_span(logger: EnergyLogger) -> None:
     with pytest.raises(KeyError), logger.span("bad") as span:
         raise KeyError("x")
