@@ -58,6 +58,31 @@ logger.close()
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_children_that_cannot_be_seen_from_a_chroot_are_flagged(tmp_path: Path) -> None:
+    world(
+        """
+logger = EnergyLogger(socket=NOWHERE, model="off")
+logger.log_metrics("before")
+os.chroot(sys.argv[1])
+lives, ends = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(ends)
+    burn(0.05)
+    os.read(lives, 1)
+    os._exit(0)
+flags = energy(logger.log_metrics("child lives"))["quality"]["flags"]
+assert "children_unreadable" in flags, flags
+os.close(ends)
+os.waitpid(child, 0)
+reaped = logger.log_metrics("child reaped")
+assert reaped["cpu"]["process_s"] >= 0.05, reaped["cpu"]
+""",
+        str(tmp_path),
+    )
+
+
 # openat(2) is not among them: where it fails nothing can be imported either.
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64's calls")
 @pytest.mark.parametrize(

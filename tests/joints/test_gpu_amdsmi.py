@@ -206,11 +206,12 @@ def test_a_counter_that_starts_anew_is_no_energy(amdsmi: Any) -> None:
     ("processes", "answer"),
     [
         ([{"pid": 1, "name": "N/A"}, {"pid": 0}], (None, "only_other")),
+        ([{"pid": "N/A"}, {}], (None, "only_other")),
         ([], (1.0, WHOLE_DEVICE)),
         (None, (1.0, WHOLE_DEVICE)),
         ([ctypes.c_uint32(7)], (1.0, WHOLE_DEVICE)),  # before release 6.0
     ],
-    ids=["others", "nobody", "not-told", "handles"],
+    ids=["others", "numberless", "nobody", "not-told", "handles"],
 )
 def test_who_else_is_on_the_device(
     amdsmi: Any, processes: object, answer: tuple[float | None, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,6 +157,50 @@ def test_without_idle_energy_nobody_pays_more_than_with_it(
     assert shared is not None
     assert excluded is not None
     assert excluded.task <= shared.task
+
+
+@pytest.mark.parametrize(
+    ("task_ns", "busy_ns", "expected"),
+    [
+        (0, 0, (0.0, False)),  # nothing was busy
+        (1, 0, (1.0, True)),  # the host's coarse clock has not moved yet
+        (2, 2, (1.0, False)),
+        (3, 2, (1.0, True)),
+        (-1, 2, (0.0, False)),
+    ],
+)
+def test_the_ratio_is_a_part_of_one_and_says_where_it_was_cut(
+    task_ns: int, busy_ns: int, expected: tuple[float, bool]
+) -> None:
+    assert attribution.ratio(task_ns, busy_ns) == expected
+
+
+@given(ENERGY, st.integers(-5, 5), st.integers(-5, 5), st.one_of(st.none(), ENERGY))
+def test_a_share_of_anything_is_between_nothing_and_all(
+    total: int, part: int, whole: int, idle: int | None
+) -> None:
+    split = attribution.split(total, part, whole, idle_uj=idle)
+
+    assert split is not None
+    assert 0 <= split.task <= total
+    assert split.task == (total if part >= whole > 0 else split.task)
+    if split.task_dynamic is not None and split.idle is not None:
+        assert 0 <= split.task_dynamic <= total - split.idle <= total
+
+
+@pytest.mark.parametrize(
+    ("intervals", "p95"),  # as benchmarks/short_spans.py finds them
+    [
+        *((0.001, 1.56), (0.05, 1.56), (0.2, 1.26), (0.5, 0.86), (1.0, 0.45)),
+        *((3.0, 0.12), (10.0, 0.035), (50.0, 0.007), (300.0, 0.001), (3_000.0, 0.0001)),
+        (3**0.5, (0.45 * 0.12) ** 0.5),  # in between: straight on logarithmic axes
+    ],
+)
+def test_a_span_is_as_unsure_as_the_simulation_found(
+    intervals: float, p95: float
+) -> None:
+    cv = attribution.short_cv(round(intervals * 1e8), 100_000_000)
+    assert cv == pytest.approx(p95 / 1.96, rel=1e-6)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

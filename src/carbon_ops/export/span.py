@@ -53,8 +53,9 @@ class TracedSpan:
 
     def __enter__(self) -> Span:
         trace = sys.modules.get("opentelemetry.trace")
-        if trace is not None:
-            self._around = trace.get_current_span()
+        look = getattr(trace, "get_current_span", None)  # None while that loads
+        if look is not None:
+            self._around = look()
             context = self._around.get_span_context()
             if context.is_valid:  # so that a record in a ledger leads to its trace
                 self._inner.info.setdefault("otel_trace_id", f"{context.trace_id:032x}")

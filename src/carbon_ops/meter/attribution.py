@@ -42,11 +42,8 @@ _P95 = 1.96  # that percentile of a normal distribution, in standard deviations
 class Split(NamedTuple):
     """The energy of one component of the host, divided [µJ]."""
 
-    total: int
-    task: int
-    rest: int
+    task: int  # what is left is the rest's
     idle: int | None
-    dynamic: int | None
     task_dynamic: int | None
 
 
@@ -112,18 +109,17 @@ def split(
     """
     whole = max(whole, 0)
     part = min(max(part, 0), whole)
-    idle = dynamic = task_dynamic = None
+    idle = task_dynamic = None
     if idle_uj is not None:
         idle = min(idle_uj, total_uj)
-        dynamic = total_uj - idle
-        task_dynamic = share(dynamic, part, whole)
+        task_dynamic = share(total_uj - idle, part, whole)
     if excluded:
         if task_dynamic is None:
             return None
         task = task_dynamic
     else:
         task = share(total_uj, part, whole)
-    return Split(total_uj, task, total_uj - task, idle, dynamic, task_dynamic)
+    return Split(task, idle, task_dynamic)
 
 
 def share_cv(share: float, cv: float = SHARE_CV) -> float:

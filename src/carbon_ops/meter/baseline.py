@@ -75,7 +75,7 @@ def decode(raw: bytes) -> list[Idle]:
             dram = 0.0 if idle.dram_w is None else idle.dram_w
             if 0 <= idle.cpu_w < 1e6 and 0 <= dram < 1e6:
                 found.append(idle)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return found
     return sorted(found, key=lambda idle: str(idle.date), reverse=True)
 

@@ -73,7 +73,6 @@ class GpuMeter:
         self.flags: tuple[str, ...] = ()
 
     def _open(self) -> None:
-        self._opened = True
         sources = list(self._sources or ())
         if self._sources is None:
             openers: list[Callable[[], GpuSource]] = []
@@ -87,24 +86,27 @@ class GpuMeter:
                 except SourceUnavailableError as error:
                     self.reason = str(error)
         flags: list[str] = []
+        found: list[tuple[GpuSource, GpuDevice]] = []
         for source in sources:
             for vendor in dict.fromkeys(d.vendor for d in source.devices):
                 seen = visible_devices(source.devices, self._environ, vendor)
                 flags += seen.flags
-                self._devices += [(source, device) for device in seen.devices]
+                found += [(source, device) for device in seen.devices]
         self.flags = tuple(dict.fromkeys(flags))
-        if sources and not self._devices:
+        if sources and not found:
             self.reason = "no_visible_gpu"
-        if self._sampling and self._devices:
-            with loading.lock:
-                from carbon_ops.meter.gpu_power import PolledPower
+        if self._sampling and found:
+            from carbon_ops.meter.gpu_power import PolledPower
 
-            self._polled = PolledPower(self._devices)
+            self._polled = PolledPower(found)
+        self._devices, self._opened = found, True
 
     def mark(self, wall_us: int) -> GpuMark:
         """Return where the counters stand. Never raises."""
         if not self._opened:
-            self._open()
+            with loading.lock:  # the vendors' libraries load
+                if not self._opened:
+                    self._open()
         readings = [source.read(device) for source, device in self._devices]
         if self._polled is not None:
             readings = self._polled.filled(readings)

@@ -42,6 +42,7 @@ class Lane:
         "share_from",
         "share_ns",
         "spans",
+        "task",
         "thread",
     )
 
@@ -60,6 +61,7 @@ class Lane:
         self.closed_ns = 0  # of lanes opened inside this one
         self.base = 0  # what its former parent has counted already
         self.thread: _Thread | None = None
+        self.task: Hashable | None = None  # the asyncio task that it is
 
 
 class _Thread:
@@ -168,11 +170,15 @@ class Pool:
             lane = self._tasks.get(task)
             if lane is None:
                 lane = self._tasks[task] = Lane(self._lock, within)
+                lane.task = task
                 lane.thread = self._thread(ident)
                 lane.thread.tasks += 1
                 self._open(lane)
             return lane
         thread = self._threads.get(ident)
+        if thread is not None and thread.clock != time.pthread_getcpuclockid(ident):
+            del self._threads[ident]  # it ended inside a span; its number goes on
+            thread = None
         if kind == "block" and thread is not None and thread.lane is not None:
             return thread.lane
         lane = Lane(self._lock, within, resting=kind == "generator")
@@ -240,11 +246,10 @@ class Pool:
             thread.users -= 1
             if thread.lane is lane:
                 thread.lane = None
-            else:
-                for task, other in list(self._tasks.items()):
-                    if other is lane:
-                        del self._tasks[task]
-                        thread.tasks -= 1
+            elif lane.task is not None:
+                del self._tasks[lane.task]
+                lane.task = None  # a span that ended keeps no task alive
+                thread.tasks -= 1
             if thread.users == 0:
                 self._threads = {
                     ident: t for ident, t in self._threads.items() if t is not thread
@@ -291,6 +296,8 @@ class Pool:
                 self._divided += spare
 
     def _stepped(self, lane: Lane, own_ns: int, whole_ns: int, outermost: bool) -> None:
+        if os.getpid() != self._pid or lane.lock is not self._lock:
+            return  # begun by the process that forked this one, which counts it
         with self._lock:
             lane.own_ns += own_ns
             self._steps += own_ns
@@ -327,7 +334,8 @@ _here = _local()  # .lane: whose step this thread is in; .inner_ns: steps inside
 def _task() -> Hashable | None:
     """Return the running asyncio task, if this thread is inside one."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:
+    running = getattr(asyncio, "_get_running_loop", None)  # None while it loads
+    if asyncio is None or running is None or running() is None:
         return None
     task: Hashable | None = asyncio.current_task()
     return task

@@ -157,10 +157,11 @@ def _divide(
     else:
         total, low, high = domain
         half_uj = (high - low) / 2
-        if host.interval_ns and duration_ns and "extrapolated" in host.flags:
+        if host.interval_ns and duration_ns and "extrapolated" in host.flags and total:
             # The bounds past the last sample assume the most a zone can ever draw,
             # which guarantees them but says nothing about what is likely: there the
-            # power is taken to be off by as much as twice the span's own mean.
+            # power is taken to be off by as much as twice the span's own mean. Without
+            # any mean, right after a governor's first sample, nothing else is known.
             half_uj = min(half_uj, 2 * total * host.interval_ns / duration_ns)
         single = half_uj / 1e6 * ratio / sqrt(3)  # rectangular: JCGM 100:2008, 4.3.7
         if host.interval_ns:

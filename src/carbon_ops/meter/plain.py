@@ -22,6 +22,14 @@ def plain(value: object, told: set[str], depth: int = 8) -> Any:
         told: Gets :data:`AS_TEXT` if a value was written as text that is none.
         depth: Containers in one another that are kept as such.
     """
+    try:
+        return _plain(value, told, depth)
+    except Exception:  # noqa: BLE001 - the caller's own code must not stop us
+        told.add(AS_TEXT)
+        return f"<{type(value).__name__}>"
+
+
+def _plain(value: object, told: set[str], depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -36,7 +44,7 @@ def plain(value: object, told: set[str], depth: int = 8) -> Any:
         return float(value)
     if depth > 0 and isinstance(value, dict):
         made: dict[str, Any] = {}
-        for key, item in value.items():
+        for key, item in tuple(value.items()):  # another thread may change it
             name = plain(key, told, 0)
             if not isinstance(name, str):
                 told.add(AS_TEXT)
@@ -47,11 +55,8 @@ def plain(value: object, told: set[str], depth: int = 8) -> Any:
         return made
     if depth > 0 and isinstance(value, (list, tuple)):
         return [plain(item, told, depth - 1) for item in value]
-    try:
-        if getattr(value, "ndim", None) == 0:
-            return plain(value.item(), told, 0)  # type: ignore[attr-defined]
-        told.add(AS_TEXT)
-        text = int.__repr__(value) if isinstance(value, int) else str(value)
-        return text.encode("utf-8", "backslashreplace").decode()
-    except Exception:  # noqa: BLE001 - the caller's own code must not stop us
-        return f"<{type(value).__name__}>"
+    if getattr(value, "ndim", None) == 0:
+        return plain(value.item(), told, 0)  # type: ignore[attr-defined]
+    told.add(AS_TEXT)
+    text = int.__repr__(value) if isinstance(value, int) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -108,7 +108,7 @@ def children_of(pid: int) -> list[int]:
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError as error:
-        if not is_gone(error):
+        if not is_gone(error) or pid == os.getpid():  # we are here: /proc is not
             raise
     for tid in threads:
         try:
@@ -188,7 +188,8 @@ class Descendants:
 
     One that leaves without being reaped by another one (its parent died, or the kernel
     reaped it) takes what it used out of what can be read; what was seen of it is kept.
-    While nothing can be read the sum stands still, and goes on from there.
+    While nothing can be read the sum stands still; what was used meanwhile is added as
+    far as it can be read later.
 
     Args:
         read: CPU time [ns] of those that are there now and of those that were reaped.
@@ -203,7 +204,6 @@ class Descendants:
         self._lock = RLock()  # a signal's handler may measure, too
         self._seen = 0
         self._kept = 0  # what is counted and cannot be read any more [ns]
-        self._blind = False
         self.left = 0  # how often something left
         self.unread = 0  # how often nothing could be read
 
@@ -216,17 +216,13 @@ class Descendants:
             try:
                 now = self._read()
                 for _ in range(_TRIES):
-                    if self._blind or now >= before - _SLACK_NS:
+                    if now >= before - _SLACK_NS:
                         break
                     now = max(now, self._read())
             except OSError:
-                self._blind = True
                 self.unread += 1
                 return self._seen + self._kept
-            if self._blind:
-                self._blind = False
-                self._kept += self._seen - now
-            elif now < before - _SLACK_NS:
+            if now < before - _SLACK_NS:
                 self.left += 1
                 self._kept += before - now
             else:

@@ -211,10 +211,12 @@ class Readings:
 
     def _idle(self, source: str) -> Baseline:
         """Return the idle power as given, else as calibrated with the same counters."""
+        given = self._baseline
         for idle in self._calibrated:
             if idle.source == source:
-                return Baseline(idle.cpu_w, idle.dram_w)
-        return self._baseline
+                dram_w = idle.dram_w if given.dram_w is None else given.dram_w
+                return Baseline(idle.cpu_w, dram_w)
+        return given
 
 
 def _watts(name: str, value: float | None) -> float | None:

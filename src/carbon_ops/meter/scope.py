@@ -36,6 +36,8 @@ def clock_of(scope: str | int | CpuClock) -> CpuClock:
     Raises:
         InvalidInputError: no such scope, or no such process.
     """
+    if isinstance(scope, str) and scope.isdecimal() and len(scope) < 20:
+        scope = int(scope)  # from the environment, where everything is text
     if isinstance(scope, str):
         if scope == "tree":
             return process_tree.OwnTree()
@@ -51,14 +53,15 @@ def clock_of(scope: str | int | CpuClock) -> CpuClock:
                 from carbon_ops.sources import cgroup
 
             return cgroup.CgroupClock(path or cgroup.own_path())
-        raise InvalidInputError(
-            f"unknown scope {scope!r}",
-            hint="Use tree, children, process, thread, cgroup, cgroup:PATH or a "
-            "process number.",
-        )
-    if isinstance(scope, int):
+    elif isinstance(scope, int):
         try:
             return process_tree.TreeClock(scope)
         except OSError as error:
             raise InvalidInputError(f"there is no process {scope}") from error
-    return scope
+    elif hasattr(scope, "read"):
+        return scope
+    raise InvalidInputError(
+        f"unknown scope {scope!r}",
+        hint="Use tree, children, process, thread, cgroup, cgroup:PATH or a "
+        "process number.",
+    )

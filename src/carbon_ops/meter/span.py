@@ -138,7 +138,13 @@ class Span:
         if self._kind != "generator":  # whose caller is not inside it between its steps
             enter(self)
         self._pid = os.getpid()
-        self._mark = self._logger._readings.begin(self, within)
+        try:
+            self._mark = self._logger._readings.begin(self, within)
+        except BaseException:  # Ctrl-C while a governor hangs: nobody is inside us
+            self._leave()
+            if self._pool is not None and self._lane is not None:
+                self._pool.leave(self._lane)
+            raise
         return self
 
     def end(
@@ -162,20 +168,31 @@ class Span:
             )
         if cpu_s is not None and not cpu_s >= 0:
             raise InvalidInputError(f"cpu_s must be 0 or more, got {cpu_s}")
-        self._synchronise()
-        mark, self._mark = self._mark, None
+        try:
+            self._synchronise()
+        except BaseException:  # Ctrl-C while it waits: the span ends all the same
+            status = "error"
+            raise
+        finally:
+            mark, self._mark = self._mark, None
+            self._leave()
+            self.metric = self._logger._end_span(self, mark, cpu_s, status)
+        return self.metric
+
+    def _leave(self) -> None:
         self._runs = False
         if current.get() is self:  # else ended out of order, or in another context
             enter(_running(self._outer))
-        self.metric = self._logger._end_span(self, mark, cpu_s, status)
-        return self.metric
 
     def _synchronise(self) -> None:
         if self._sync is not None and not self._sync_failed:
             try:
                 self._sync()
-            except Exception:  # noqa: BLE001 - the program goes on; the record says so
+            except BaseException as error:
                 self._sync_failed = True
+                if not isinstance(error, Exception):
+                    raise
+                # The program goes on; the record says so.
 
     def _step(self) -> AbstractContextManager[None]:
         """Return a context for one step of the coroutine or generator we measure."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import functools
 import inspect
+import sys
+import types
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from carbon_ops.errors import InvalidInputError
@@ -86,32 +88,50 @@ def tracked(
     operation: str | None,
 ) -> Callable[P, R]:
     """Return ``function``, measured at every call by ``logger()``."""
+    if isinstance(function, (staticmethod, classmethod)):  # decorated below us
+        inside = tracked(function.__func__, logger, operation)
+        return cast("Callable[P, R]", type(function)(inside))
     if not callable(function):
         raise InvalidInputError(f"cannot track {function!r}: it is not a function")
-    name = operation or str(getattr(function, "__qualname__", type(function)))
-    if inspect.iscoroutinefunction(function):
+    call: Any = function
+    named = call if hasattr(call, "__qualname__") else type(call)
+    name = operation or str(named.__qualname__)
+
+    def has(kind: Callable[[object], bool]) -> bool:
+        return kind(call) or kind(type(call).__call__)
+
+    if has(inspect.iscoroutinefunction):
 
         @functools.wraps(function)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
             with logger()._stepped_span(name, "steps") as span:
-                return await Stepped(function(*args, **kwargs), span._step)
+                return await Stepped(call(*args, **kwargs), span._step)
 
         return cast("Callable[P, R]", coroutine)
-    if inspect.isgeneratorfunction(function):
+    if has(inspect.isgeneratorfunction):
 
         @functools.wraps(function)
         def generator(*args: Any, **kwargs: Any) -> Any:
             with logger()._stepped_span(name, "generator") as span:
-                return (yield from drive(function(*args, **kwargs), span._step))
+                return (yield from drive(call(*args, **kwargs), span._step))
 
+        code = getattr(call, "__code__", None)
+        if code is not None and code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            generator = types.coroutine(generator)  # can be awaited, too
         return cast("Callable[P, R]", generator)
-    if inspect.isasyncgenfunction(function):
+    if has(inspect.isasyncgenfunction):
 
         @functools.wraps(function)
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
             with logger()._stepped_span(name, "generator") as span:
-                inner = function(*args, **kwargs)
-                ask = inner.__anext__()
+                inner = call(*args, **kwargs)
+                # We close it. An event loop that did so as well would be in our way.
+                hooks = sys.get_asyncgen_hooks()
+                sys.set_asyncgen_hooks(None, None)
+                try:
+                    ask = inner.__anext__()
+                finally:
+                    sys.set_asyncgen_hooks(*hooks)
                 try:
                     while True:
                         try:
@@ -125,7 +145,8 @@ def tracked(
                         except BaseException as error:  # noqa: BLE001 - goes inside
                             ask = inner.athrow(error)
                 finally:
-                    await inner.aclose()
+                    if not inner.ag_running:  # else given up in the middle of a step
+                        await inner.aclose()
 
         return cast("Callable[P, R]", async_generator)
 

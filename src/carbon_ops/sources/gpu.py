@@ -106,9 +106,9 @@ def _chosen(
 
 
 def _device(devices: Sequence[GpuDevice], entry: str) -> GpuDevice | None:
-    if entry.isdigit():
-        index = int(entry)
-        return devices[index] if index < len(devices) else None
+    if entry.isdigit():  # which is true of "²" too, that is no number
+        numbers = {str(index): device for index, device in enumerate(devices)}
+        return numbers.get(entry.lstrip("0") or "0")
     if entry.startswith("MIG-GPU-"):
         entry = entry[len("MIG-") :].split("/", maxsplit=1)[0]
     if not entry.startswith("GPU-"):

@@ -9,6 +9,7 @@ Sources
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from carbon_ops.errors import SourceUnavailableError
@@ -95,7 +96,7 @@ class AmdsmiGpus:
         running = self._ask("get_gpu_process_list", handle)
         if running is None or not all(isinstance(p, dict) for p in running):
             return 1.0, WHOLE_DEVICE  # before ROCm 6.0 the list held bare handles
-        on_it = {int(process["pid"]) for process in running}
+        on_it = {process.get("pid") for process in running}
         if not on_it - pids:
             return 1.0, None if on_it else WHOLE_DEVICE
         return None, "shared_no_utilisation" if on_it & pids else NOT_ON_DEVICE
@@ -109,4 +110,4 @@ def _number(value: object) -> float | None:
     """Return a number; the library writes "N/A" where it has none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    return float(value) if isfinite(value) else None

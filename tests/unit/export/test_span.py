@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from opentelemetry import trace
@@ -39,6 +41,30 @@ def test_errors_pass_through_and_mark_the_span() -> None:
 
     with pytest.raises(KeyError):
         asyncio.run(fail())
+
+
+LOADING = """
+import sys
+import carbon_ops
+
+measured = []
+
+class Measuring:  # as another thread may do meanwhile
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("opentelemetry.trace."):
+            with carbon_ops.span(name) as span:
+                measured.append(span)
+
+with carbon_ops.span("loads what it needs"):
+    pass
+sys.meta_path.insert(0, Measuring())
+import opentelemetry.trace
+assert measured and all(span.metric for span in measured)
+"""
+
+
+def test_spans_go_on_while_opentelemetry_loads() -> None:
+    subprocess.run([sys.executable, "-c", LOADING], check=True, timeout=60)
 
 
 def test_unknown_figures_have_no_attribute() -> None:

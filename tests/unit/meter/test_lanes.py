@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
 import pytest
 
 from carbon_ops import EnergyLogger
 from carbon_ops.meter.lanes import Pool
+from carbon_ops.meter.span import Span
 from carbon_ops.model import Metric
 
 NOWHERE = "/nonexistent/carbon-ops.sock"
@@ -139,6 +140,39 @@ def test_spans_of_several_loggers_share_one_process(logger: EnergyLogger) -> Non
 
     assert small + large <= time.process_time() - before
     assert large / small == pytest.approx(3.0, rel=0.4)
+
+
+def test_a_thread_is_not_taken_for_one_that_ended_inside_its_span() -> None:
+    """A thread's number goes to the next one."""
+    logger = EnergyLogger(socket=NOWHERE, model="off")
+    numbers: list[int] = []
+    ended: list[Metric | None] = []
+    opened: list[Span] = []
+
+    def leaves_it_open() -> None:
+        numbers.append(threading.get_ident())
+        opened.append(logger.span("left open").begin())
+
+    def next_one() -> None:
+        numbers.append(threading.get_ident())
+        if numbers[-1] == numbers[0]:
+            with logger.span("next") as span:
+                burn(0.1)
+            ended.append(span.metric)
+
+    def run(work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    with logger.span("main") as main:
+        run(leaves_it_open)
+        while not ended and len(numbers) < 1_000:
+            run(next_one)
+    opened[0].end()
+
+    assert cpu(ended[0]) >= 0.1
+    assert cpu(main.metric) < 0.1
 
 
 def test_a_span_holds_what_its_nested_spans_used(logger: EnergyLogger) -> None:

@@ -61,6 +61,12 @@ asyncio.run(work())
             "carbon_ops.meter.gpu",
             "gpu_present.anything = lambda: True\n" + LOGGER.format(""),
         ),
+        (
+            "carbon_ops.sources.gpu_amdsmi",
+            "gpu_present.cards = lambda root=None: ['card0']\n"
+            + LOGGER.format("")
+            + ".log_metrics('x')",
+        ),
         ("carbon_ops.meter.track", LOGGER.format("") + ".track(print)"),
         ("carbon_ops.meter.coroutines", f"logger = {LOGGER.format('')}{TRACKED}"),
     ],

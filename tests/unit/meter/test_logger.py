@@ -136,6 +136,19 @@ def test_nested_spans_know_their_parent_and_share_a_trace(
     assert outer.metric["trace_id"] == inner.metric["trace_id"] == inside["trace_id"]
 
 
+def test_spans_that_no_other_encloses_have_traces_of_their_own(
+    logger: EnergyLogger,
+) -> None:
+    with logger.span("first") as first:
+        pass
+    with logger.span("second") as second:
+        pass
+
+    assert first.trace_id != second.trace_id
+    assert [len(bytes.fromhex(s.trace_id)) for s in (first, second)] == [16, 16]
+    assert [len(bytes.fromhex(s.span_id)) for s in (first, second)] == [8, 8]
+
+
 def test_an_exception_passes_through_and_marks_the_span(logger: EnergyLogger) -> None:
     with pytest.raises(KeyError), logger.span("bad") as span:
         raise KeyError("x")
@@ -241,6 +254,10 @@ def test_the_callers_own_cpu_time_is_used_when_given(logger: EnergyLogger) -> No
         {"model": "maybe"},
         {"scope": "universe"},
         {"scope": 2**22 + 1},
+        {"scope": str(2**22 + 1)},
+        {"scope": "9" * 5_000},
+        {"scope": 1.5},
+        {"scope": b"tree"},
         {"idle_w": -1.0},
         {"idle_w": float("nan")},
     ],
@@ -268,6 +285,33 @@ def test_what_is_not_json_becomes_text(logger: EnergyLogger) -> None:
     ]
 
     assert info == {"a": "nan", "b": {"1": [1, 2]}, "c": "<class 'object'>"}
+
+
+def test_what_raises_while_it_is_written_down_is_named_by_its_type(
+    logger: EnergyLogger,
+) -> None:
+    class Text(str):
+        def encode(self, *_: object) -> bytes:
+            raise ValueError
+
+    class Names(dict[str, int]):
+        def items(self) -> Any:
+            raise RuntimeError
+
+    class Grows:
+        def __str__(self) -> str:  # as another thread may, at any time
+            shared[str(len(shared))] = 1
+            return "grew"
+
+    shared: dict[str, object] = {"a": Grows(), "b": 1}
+    metric = logger.log_metrics("step", text=Text("x"), names=Names(), shared=shared)
+
+    assert metric["additional_info"] == {
+        "text": "<Text>",
+        "names": "<Names>",
+        "shared": {"a": "grew", "b": 1},
+    }
+    assert "info_as_text" in metric["energy"]["quality"]["flags"]
 
 
 def test_history_is_bounded_and_the_summary_is_not() -> None:
@@ -310,6 +354,21 @@ def test_a_thread_as_the_scope_has_its_own_work_alone(logger: EnergyLogger) -> N
     assert span.metric is not None
     assert whole.metric is not None
     assert span.metric["cpu"]["process_s"] < whole.metric["cpu"]["process_s"] / 4
+
+
+def test_a_process_can_be_named_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CARBON_OPS_SCOPE", str(os.getppid()))
+    with EnergyLogger(socket=NOWHERE, model="off") as logger:
+        parent = logger.log_metrics("x")["memory"]["rss_bytes"]
+    monkeypatch.setenv("CARBON_OPS_SCOPE", str(os.getpid()))
+    with EnergyLogger(socket=NOWHERE, model="off") as logger:
+        own = logger.log_metrics("x")["memory"]["rss_bytes"]
+
+    assert parent is not None
+    assert own is not None
+    assert parent != own
 
 
 def test_memory_is_this_processs_and_its_part_of_the_host(

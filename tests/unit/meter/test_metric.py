@@ -79,6 +79,24 @@ def test_past_the_last_sample_the_bound_is_kept_but_is_not_the_likely_error() ->
     assert relative(wide) == pytest.approx(PACKAGE_CV, rel=0.01)
 
 
+def test_a_span_before_the_counters_second_sample_is_not_surely_zero() -> None:
+    host = Host(
+        *("governor", None, "rapl_sysfs", Domain(0, 0, 20_000_000)),
+        *(None, 10_000_000, 10_000_000),
+        interval_ns=100_000_000,
+        flags=("extrapolated",),
+    )
+    memory: Memory = {"rss_bytes": None, "peak_rss_bytes": None, "host_percent": None}
+    task = Task(
+        *("x", "ok", "a" * 16, None, "b" * 32, 0, host.duration_ns),
+        *(10_000_000, 2, memory, None, {}),
+    )
+    measured = build(task, host).metric["energy"]
+
+    assert measured["energy_j_total"] == 0.0
+    assert measured["uncertainty_j"] == pytest.approx(10.0 / 3**0.5)
+
+
 def test_a_span_shorter_than_three_samples_says_how_little_that_tells() -> None:
     short = energy(100.0, seconds=0.1)
     shorter = energy(100.0, seconds=0.02)

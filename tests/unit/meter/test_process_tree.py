@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 
 from carbon_ops.errors import InvalidInputError
 from carbon_ops.meter import process_tree
-from carbon_ops.meter.process_tree import NS_PER_TICK, TreeClock
-from carbon_ops.meter.scope import clock_of
+from carbon_ops.meter.process_tree import (
+    NS_PER_TICK,
+    OwnProcess,
+    OwnThread,
+    OwnTree,
+    TreeClock,
+)
+from carbon_ops.meter.scope import clock_of, leader_of
 from carbon_ops.sources.cgroup import CgroupClock, own_path
 
 SLACK_NS = 4 * NS_PER_TICK
@@ -190,19 +196,68 @@ def test_a_sum_over_processes_never_falls_and_grows_by_no_more_than_they_did(
     below = process_tree.Descendants(read)
     counted = [below.read()]
     allowed = last = 0
-    blind = False
     for step in steps:
         state[0] = step
         counted.append(below.read())
         if step is not None:
-            allowed += 0 if blind else max(0, step - last)
-            last = step if blind or step < last - SLACK_NS else max(last, step)
-            blind = False
-        else:
-            blind = True
+            allowed += max(0, step - last)
+            last = step if step < last - SLACK_NS else max(last, step)
 
     assert counted == sorted(counted)
     assert counted[-1] == allowed
+
+
+def test_a_child_reaped_between_two_reads_of_one_look_has_not_left() -> None:
+    readings = iter([10 * SLACK_NS, 3 * SLACK_NS, 11 * SLACK_NS])
+    below = process_tree.Descendants(lambda: next(readings))
+
+    assert (below.read(), below.read()) == (10 * SLACK_NS, 11 * SLACK_NS)
+    assert below.left == 0
+
+
+def test_one_that_ended_since_it_was_listed_is_passed_over_and_others_count() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.05, (reader, writer))
+until(lambda: process_tree.process_ns(pid) >= 50_000_000)
+ended = fork_burner(0.0)
+os.waitpid(ended, 0)
+assert process_tree._living_ns([ended, pid]) >= 50_000_000
+taken = []
+try:
+    while True:
+        taken.append(os.dup(reader))
+except OSError:
+    pass
+try:
+    process_tree._living_ns([ended, pid])
+    raise SystemExit("took what it could not read for one that ended")
+except OSError:
+    os.close(writer)
+    os.waitpid(pid, 0)
+""")
+
+
+def test_a_process_named_by_its_number_is_pinned_where_that_one_is() -> None:
+    assert leader_of(TreeClock(os.getppid())) == os.getppid()
+    assert leader_of(OwnThread()) == 0
+    assert leader_of(OwnTree()) == leader_of(OwnProcess()) == process_tree.THIS_PROCESS
+
+
+def test_looking_leaves_no_descriptor_open() -> None:
+    fork_in("""
+reader, writer = os.pipe()
+pid = fork_burner(0.0, (reader, writer))
+clock.read()
+open_before = os.listdir("/proc/self/fd")
+for _ in range(10):
+    clock.read()
+    clock.pids()
+    process_tree.TreeClock(pid).read()
+assert os.listdir("/proc/self/fd") == open_before
+os.close(writer)
+os.waitpid(pid, 0)
+""")
 
 
 def test_tree_clock_follows_another_process_and_survives_its_end() -> None:

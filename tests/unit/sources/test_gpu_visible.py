@@ -34,6 +34,9 @@ def seen(value: str | None, **more: str) -> list[int]:
         ("GPU-", []),  # not unique
         ("MIG-GPU-6aaa-bbb/1/0", [6]),
         ("2,2", [2]),
+        ("03", [3]),
+        ("²,1", []),  # a digit to str.isdigit, and no number
+        ("9" * 5_000, []),  # more digits than int() takes
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(
