@@ -29,7 +29,7 @@ SLICES = 10
 @click.option(
     "-s",
     "--seconds",
-    type=click.FloatRange(2, 3600),
+    type=options.Seconds(2, 3600),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

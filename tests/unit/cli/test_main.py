@@ -24,6 +24,24 @@ def test_a_full_disk_is_said_in_one_line(argv: tuple[str, ...]) -> None:
     assert done.stderr == b"carbon-ops: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("monitor", "-n", "1", "--interval"),
+        ("top", "-n", "1", "--interval"),
+        ("calibrate", "--seconds"),
+        ("export", "prometheus", "--textfile", "/dev/null", "--interval"),
+    ],
+)
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", ""])
+def test_a_length_of_time_is_a_number_within_its_limits(
+    argv: tuple[str, ...], text: str
+) -> None:
+    done = subprocess.run([*CLI, *argv, text], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"Invalid value for" in done.stderr
+
+
 def test_a_reader_that_goes_away_ends_a_command_as_any_other() -> None:
     reader, writer = os.pipe()
     os.close(reader)
