@@ -75,7 +75,8 @@ def test_run_bills_the_counters_share_and_names_the_source(env: dict[str, str]) 
     assert energy["components"]["cpu"]["source"] == "simulated"
     low, high = energy["bounds_j"]
     assert low <= energy["energy_j_total"] <= high
-    text = cli(env, "run", "--", "true").stderr
+    socket = env.pop("CARBON_OPS_SOCKET")
+    text = cli(env, "run", "--socket", socket, "--", "true").stderr
     assert "attribution_mode=governor" in text
     assert "SIMULATED" in text
 
@@ -115,10 +116,14 @@ def test_a_run_that_failed_is_recorded_and_in_no_median(
 
 
 def test_a_warmup_that_fails_says_so_and_measures_nothing(env: dict[str, str]) -> None:
-    done = cli(env, "run", "--warmup", "1", "--json", "--", "sh", "-c", "exit 3")
+    fails = ("--", "sh", "-c", "exit 3")
+    done = cli(env, "run", "--warmup", "2", "--json", *fails)
     said = json.loads(done.stderr.splitlines()[-1])
-    assert (done.returncode, said["runs"]) == (3, [])
-    assert said["notes"] == ["stopped by exit status 3 after 0 runs"]
+    assert (done.returncode, said["runs"], said["warmup"]) == (3, [], 1)
+    assert said["notes"] == ["stopped by exit status 3 in the warm-up"]
+    lines = cli(env, "run", "--warmup", "2", "--csv", *fails).stderr.splitlines()
+    assert lines[0] == "carbon-ops: stopped by exit status 3 in the warm-up"
+    assert lines[1].startswith("operation,run,")
 
 
 def test_a_summary_that_fits_nowhere_is_shown_on_standard_error(
@@ -126,7 +131,7 @@ def test_a_summary_that_fits_nowhere_is_shown_on_standard_error(
 ) -> None:
     done = cli(env, "run", "--csv", "-o", "/dev/full", "--", "sh", "-c", "exit 3")
     assert done.returncode == 3
-    assert "cannot write FILE: No space left on device" in done.stderr
+    assert "cannot write /dev/full: No space left on device" in done.stderr
     assert "\nsh,1,3," in done.stderr
 
 

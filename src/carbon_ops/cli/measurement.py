@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from carbon_ops.cli.output import visible
 from carbon_ops.model import Metric
 
 # What attribution_mode=monitor_only has for a reason, in words.
@@ -41,7 +42,7 @@ def as_text(
     whole = "its cgroup's" if limited else "the host's busy"
     share = "" if busy is None else f", {100 * busy:.1f} % of {whole} CPU time"
     lines = [
-        f"carbon-ops: {metric['operation']} (exit status {status})",
+        f"carbon-ops: {visible(metric['operation'])} (exit status {status})",
         f"  time      {metric['duration_s']:.3f} s, "
         f"CPU {metric['cpu']['process_s']:.3f} s{share}",
         f"  energy    {_energy(metric)}",
