@@ -403,18 +403,3 @@ def test_doctor_reports_every_component_and_no_traceback(
         text = cli(one, "doctor")
         assert "Traceback" not in text.stdout + text.stderr
         assert cli(one, "doctor", "--strict").returncode == 1
-
-
-def test_doctor_shows_settings_with_their_origin_and_refuses_unknown_ones(
-    env: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "carbon-ops.toml").write_text('policy = "excluded"\n')
-    done = cli(env, "doctor", "--config", "--json", cwd=tmp_path)
-    settings = json.loads(done.stdout)["settings"]
-    assert settings["region"] == {"value": "DE", "origin": "CARBON_OPS_REGION"}
-    assert settings["policy"]["origin"].endswith("carbon-ops.toml")
-    (tmp_path / "carbon-ops.toml").write_text('regoin = "DE"\n')
-    bad = cli(env, "doctor", "--config", cwd=tmp_path)
-    assert bad.returncode == 2
-    assert "region" in bad.stderr
-    assert cli(env, "doctor", cwd=tmp_path).returncode == 0
