@@ -15,8 +15,8 @@ from carbon_ops.cli import options, recording
 from carbon_ops.cli.output import figure, put
 
 HEAD = (
-    f"{'time (UTC)':<14} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
-    f"{'gpu W':>7}  source"
+    f"{'time (UTC)':<14} {'watts':>7} {'joules':>9} {'cpu %':>5} {'mem %':>5} "
+    f"{'gpu W':>6}  source"
 )
 HEAD_EVERY = 20
 KEPT = 1_000  # records that wait for a ledger that cannot be written now
@@ -112,10 +112,10 @@ def line(record: Mapping[str, Any]) -> str:
         source += f": {energy['reason']}"
     return (
         f"{record['timestamp_end'][5:19].replace('T', ' ')} "
-        f"{figure(energy['power_w'], 8, 2)} {figure(energy['energy_j'], 10, 2)} "
-        f"{figure(record['cpu']['percent'], 6, 1)} "
-        f"{figure(record['memory']['percent'], 6, 1)} "
-        f"{figure(sum(powers) if known else None, 7, 1)}  {source}"
+        f"{figure(energy['power_w'], 7, 2)} {figure(energy['energy_j'], 9, 2)} "
+        f"{figure(record['cpu']['percent'], 5, 1)} "
+        f"{figure(record['memory']['percent'], 5, 1)} "
+        f"{figure(sum(powers) if known else None, 6, 1)}  {source}"
     )
 
 

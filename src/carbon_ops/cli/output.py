@@ -44,6 +44,32 @@ def figure(value: float | None, width: int, digits: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
+def fit(text: str, descriptor: int, indent: int) -> str:
+    """Return ``text`` broken between words for the terminal that ``descriptor`` is.
+
+    What goes on in a next line begins ``indent`` columns to the right. Files and
+    programs get whole lines.
+    """
+    try:
+        width = os.get_terminal_size(descriptor).columns
+    except OSError:  # no terminal, or closed
+        return text
+    if width < 3 * indent:  # 0: a terminal that does not know its size
+        return text
+    from textwrap import fill
+
+    return "\n".join(
+        fill(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
+
+
 def is_terminal(stream: IO[str] | None) -> bool:
     """Return whether people read ``stream`` as it comes, on a terminal that moves."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbon_ops.cli import measurement, options, recording, repeats
+from carbon_ops.cli.output import fit
 from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter.enclosure import Enclosure
@@ -190,7 +191,8 @@ def command(
             _STDERR.say(f"carbon-ops: {note}")
         report.say(repeats.as_csv(runs))
     else:
-        report.say(_said(runs, (repeat, warmed), book, notes, as_json=as_json))
+        said = _said(runs, (repeat, warmed), book, notes, as_json=as_json)
+        report.say(said if as_json or output else fit(said, 2, 12))
     if ended.interrupted:
         die_of_interrupt()
     return ended.status
