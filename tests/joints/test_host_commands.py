@@ -378,6 +378,17 @@ def test_a_busy_host_is_not_taken_for_an_idle_one(
     assert not (tmp_path / "config").exists()
 
 
+def test_what_cannot_be_stored_is_shown_and_said_with_its_place(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("a file where the folder should be")
+    done = cli(env, "calibrate", "--seconds", "2", "--force")
+    assert done.returncode == 2
+    assert "idle power: packages" in done.stdout
+    assert "stored" not in done.stdout
+    assert f"cannot store it in {tmp_path}/config/carbon-ops/idle.json" in done.stderr
+
+
 def test_nothing_is_calibrated_against_a_model(alone: dict[str, str]) -> None:
     done = cli(alone, "calibrate", "--seconds", "2")
     assert done.returncode == 2
