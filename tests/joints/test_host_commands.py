@@ -138,6 +138,12 @@ def test_a_summary_that_fits_nowhere_is_shown_on_standard_error(
 # --- top ------------------------------------------------------------------------------
 
 
+def test_energy_that_is_unknown_says_what_brings_it(env: dict[str, str]) -> None:
+    env["CARBON_OPS_POLICY"] = "excluded"
+    text = cli(env, "run", "--", "true").stderr
+    assert "`carbon-ops calibrate` measures it [no_idle_baseline]" in text
+
+
 def test_top_prints_rows_that_sum_to_the_host(env: dict[str, str]) -> None:
     done = cli(env, "top", "--json", "--count", "3", "--interval", "0.3")
     looks = [json.loads(line) for line in done.stdout.splitlines()]
@@ -300,6 +306,9 @@ def test_monitor_keeps_what_a_full_disk_refuses_until_there_is_room(
     looks += out.splitlines()
 
     assert process.returncode == 0, err
+    said = err.splitlines()
+    assert "cannot be written now; records wait" in said[0]
+    assert said[1] == "carbon-ops: the ledger is written again"
     assert verify_ledger(path).verdict == "OK"
     kept = [json.loads(line) for line in active.read_text().splitlines()]
     starts = [one["timestamp_start"] for one in kept if one["type"] == "host_sample"]

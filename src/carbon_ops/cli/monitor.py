@@ -59,7 +59,7 @@ def command(
     path = config.chosen("ledger", ledger)
     book = None if path is None else recording.Book(path)
     host = Telemetry(options.host_counter(socket), str(config.chosen("socket", socket)))
-    looks = 0
+    looks = lost = 0
     try:
         with _told_to_end() as ends:
             due = clock.monotonic_ns()
@@ -70,8 +70,7 @@ def command(
                 ended = _wait(ends, due)
                 record = host.look()
                 if book is not None:
-                    waiting, book.missing = book.missing[-KEPT:], []
-                    book.write([*waiting, record])
+                    lost += _keep(book, record)
                 text = json.dumps(record) if as_json else line(record)
                 if looks % HEAD_EVERY == 0 and not as_json:
                     text = f"{HEAD}\n{text}"
@@ -81,8 +80,26 @@ def command(
                     break
     finally:
         host.close()
-        lost = [] if book is None else _closed(book)
+        lost += 0 if book is None else _closed(book)
     return 1 if lost else 0
+
+
+def _keep(book: recording.Book, record: Mapping[str, Any]) -> int:
+    """Write ``record`` after those that wait; return how many wait no longer, unwritten.
+
+    What changes is said at once: whoever waits for the end waits for months.
+    """
+    waited, book.missing = book.missing, []
+    given_up = waited[:-KEPT]
+    for one in given_up:
+        click.echo(json.dumps(one), err=True)
+    book.write([*waited[-KEPT:], record])
+    if book.missing and not waited:
+        said = "the ledger cannot be written now; records wait until it can"
+        click.echo(f"carbon-ops: {said}: {book.trouble}", err=True)
+    elif waited and not book.missing:
+        click.echo("carbon-ops: the ledger is written again", err=True)
+    return len(given_up)
 
 
 def _print(text: str) -> None:
@@ -93,13 +110,13 @@ def _print(text: str) -> None:
         click.echo(f"carbon-ops: output not written: {error.strerror}", err=True)
 
 
-def _closed(book: recording.Book) -> list[Mapping[str, Any]]:
-    """Close the ledger and say what is wrong; return what is not in it."""
+def _closed(book: recording.Book) -> int:
+    """Close the ledger and say what is wrong; return how many records are not in it."""
     for note in book.close():
         click.echo(f"carbon-ops: {note}", err=True)
     for missing in book.missing:
         click.echo(json.dumps(missing), err=True)
-    return book.missing
+    return len(book.missing)
 
 
 def line(record: Mapping[str, Any]) -> str:
