@@ -6,6 +6,7 @@ import os
 import sys
 from typing import IO
 
+LEAST_COLUMNS = 30  # narrower text is no easier to read in pieces
 READER_GONE = 141  # 128 + SIGPIPE, as a shell shows it
 
 
@@ -54,7 +55,7 @@ def fit(text: str, descriptor: int, indent: int) -> str:
         width = os.get_terminal_size(descriptor).columns
     except OSError:  # no terminal, or closed
         return text
-    if width < 3 * indent:  # 0: a terminal that does not know its size
+    if width < LEAST_COLUMNS:  # 0: a terminal that does not know its size
         return text
     from textwrap import fill
 
@@ -73,6 +74,11 @@ def fit(text: str, descriptor: int, indent: int) -> str:
 def is_terminal(stream: IO[str] | None) -> bool:
     """Return whether people read ``stream`` as it comes, on a terminal that moves."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def coloured() -> bool:
+    """Return whether a terminal may show colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def give_up() -> None:

@@ -40,7 +40,7 @@ def test_lines_break_between_words_under_where_they_began(terminal: int) -> None
 
 def test_programs_and_terminals_without_a_size_get_whole_lines(terminal: int) -> None:
     resize(terminal, 0)
-    assert fit(LONG, terminal, 12) == LONG
+    assert fit(LONG, terminal, 12) == fit(LONG, terminal, 0) == LONG
     with open(os.devnull, "wb") as file:
         assert fit(LONG, file.fileno(), 12) == LONG
     assert fit(LONG, -1, 12) == LONG
