@@ -173,7 +173,9 @@ def test_top_finds_who_works(env: dict[str, str]) -> None:
 def test_top_without_a_governor_says_that_it_is_a_model(alone: dict[str, str]) -> None:
     done = cli(alone, "top", "-n", "1", "-i", "0.2")
     assert done.returncode == 0
-    assert "model of CPU load" in done.stdout.splitlines()[1]
+    _, source, why, *_ = done.stdout.splitlines()
+    assert "model of CPU load" in source
+    assert why == "  no governor is running here"
 
 
 @pytest.mark.parametrize("name", ["top", "monitor"])

@@ -234,7 +234,7 @@ def _notes(ended: Ended, runs: list[Run], wanted: int) -> list[str]:
         )
     if done < wanted:
         last = "; the last is in no median" if done else ""
-        when = f"after {done} runs" if done else "in the warm-up"
+        when = f"after {done} run" + "s" * (done > 1) if done else "in the warm-up"
         notes.append(f"stopped by exit status {ended.status} {when}{last}")
     return notes
 
