@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from carbon_ops import clock
-from carbon_ops.cli import options, recording
-from carbon_ops.cli.output import figure, put
+from carbon_ops.cli import options, output, recording
+from carbon_ops.cli.output import figure
 
 HEAD = (
     f"{'time (UTC)':<14} {'watts':>7} {'joules':>9} {'cpu %':>5} {'mem %':>5} "
@@ -50,7 +50,8 @@ def command(
     \b
     exit status:
       0  ended by --count, Ctrl-C or SIGTERM; everything measured is written
-      1  records are missing in the ledger; they are on standard error, as JSON
+      1  lines of the output are missing, or records of the ledger; those are on
+         standard error, as JSON
       2  wrong usage, or the ledger cannot be opened
     """
     from carbon_ops import config
@@ -74,10 +75,13 @@ def command(
                 text = json.dumps(record) if as_json else line(record)
                 if looks % HEAD_EVERY == 0 and not as_json:
                     text = f"{HEAD}\n{text}"
-                _print(text)
+                _print(f"{text}\n")
                 looks += 1
                 if ended:
                     break
+        if not _print(""):  # what waits for room on the disk finds none any more
+            lost += 1
+            output.give_up()
     finally:
         host.close()
         lost += 0 if book is None else _closed(book)
@@ -102,12 +106,15 @@ def _keep(book: recording.Book, record: Mapping[str, Any]) -> int:
     return len(given_up)
 
 
-def _print(text: str) -> None:
-    """Print; a disk that is full now may have room for the next line."""
+def _print(text: str) -> bool:
+    """Print, and return whether it could be; a disk that is full now may have room for
+    it with the next line."""
     try:
-        put(f"{text}\n")
+        output.put(text)
     except OSError as error:
         click.echo(f"carbon-ops: output not written: {error.strerror}", err=True)
+        return False
+    return True
 
 
 def _closed(book: recording.Book) -> int:
