@@ -11,7 +11,7 @@ import click
 
 from carbon_ops.cli import options
 from carbon_ops.cli.measurement import number as rounded
-from carbon_ops.cli.output import visible
+from carbon_ops.cli.output import fit, visible
 from carbon_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def command(
         if as_json:
             click.echo(json.dumps(record.to_dict(), ensure_ascii=False))
             continue
-        click.echo(("\n" if count > 1 else "") + _shown(record.to_dict()))
+        click.echo(("\n" if count > 1 else "") + fit(_shown(record.to_dict()), 1, 10))
         if budget:
             click.echo("\n" + "\n".join(map(visible, record.budget().splitlines())))
     if not count:

@@ -263,11 +263,10 @@ def _said(
         return json.dumps(whole)
     lines = [repeats.as_text(runs, warmup)]
     if runs:
-        source = measurement.source(runs[-1].metric).replace("\n", "\n  ")
-        lines.append(f"  source      {source}")
+        lines.append(f"  source    {measurement.source(runs[-1].metric)}")
     if book is not None:
-        lines.append(f"  ledger      {book.said}")
-    return "\n".join([*lines, *(f"  note        {note}" for note in notes)])
+        lines.append(f"  ledger    {book.said}")
+    return "\n".join([*lines, *(f"  note      {note}" for note in notes)])
 
 
 def _facts(ended: Ended) -> dict[str, Any]:
