@@ -200,7 +200,9 @@ def settings() -> str:
         "4. `carbon-ops/config.toml` in `$XDG_CONFIG_HOME`, or in `~/.config`;",
         "5. the default.\n",
         "An unknown key is an error that names the nearest one. `carbon-ops doctor "
-        "--config` shows\nevery setting and where its value comes from.\n",
+        "--config` shows\nevery setting and where its value comes from. A variable that "
+        "is empty is not set; one whose\nname resembles no setting is let be, since "
+        "others make such: Kubernetes, for a service.\n",
         "\n| key | environment | default | meaning |\n|---|---|---|---|",
     ]
     for name, key in KEYS.items():

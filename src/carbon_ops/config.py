@@ -16,7 +16,7 @@ from carbon_ops.model import DEFAULT_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Value = str | int | float | None
 
@@ -53,6 +53,10 @@ KEYS: dict[str, Key] = {
     "powercap_root": Key(str, "/sys/class/powercap", "where powercap zones are"),
     "history": Key(int, 256, "metrics kept in memory"),
 }
+
+
+# Variables that are no settings: secrets, read where they are used.
+SECRETS = ("ledger_key", "electricitymaps_key", "watttime_user", "watttime_password")
 
 
 class Setting(NamedTuple):
@@ -98,8 +102,9 @@ def load(
         name = variable[len(PREFIX) :].lower()
         if name in KEYS:
             found[name] = Setting(_checked(name, text, variable), variable)
-        elif _nearest(name, 0.8):  # others mean other parts of the package
-            raise _unknown(variable, "the environment")
+        # Others may be anybody's: Kubernetes makes CARBON_OPS_PORT for a service.
+        elif name not in SECRETS and _nearest(name, 0.8, (*KEYS, *SECRETS)):
+            raise _unknown(variable, "the environment", (*KEYS, *SECRETS))
     return found
 
 
@@ -138,7 +143,8 @@ def _file(path: str) -> dict[str, object]:
     try:
         table: dict[str, object] = tomllib.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, deep nesting
-        raise ConfigError(f"{path}: {error}", hint="It has to be TOML.") from error
+        hint = 'It has to be TOML, with text in quotes: region = "DE".'
+        raise ConfigError(f"{path}: {error}", hint=hint) from error
     return table
 
 
@@ -147,6 +153,8 @@ def _checked(name: str, value: object, origin: str) -> Value:
     if key.kind is str:
         if not isinstance(value, str):
             raise ConfigError(f"{origin}: {name} must be text, got {_shown(value)}")
+        if not value:
+            raise ConfigError(f"{origin}: {name} is empty", hint="Leave it out.")
         if key.choices and value not in key.choices:
             raise ConfigError(
                 f"{origin}: {name} is {_shown(value)}",
@@ -177,15 +185,16 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def _nearest(name: str, likeness: float) -> str | None:
+def _nearest(name: str, likeness: float, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name.lower(), KEYS, 1, likeness)), None)
+    near = get_close_matches(name.lower(), list(known), 1, likeness)
+    return near[0] if near else None
 
 
-def _unknown(name: str, origin: str) -> ConfigError:
+def _unknown(name: str, origin: str, known: Iterable[str] = KEYS) -> ConfigError:
     stem = name[len(PREFIX) :].lower() if name.startswith(PREFIX) else name
-    near = _nearest(stem, 0.5)
+    near = _nearest(stem, 0.5, known)
     if near is not None and name.startswith(PREFIX):
         near = PREFIX + near.upper()
     return ConfigError(

@@ -77,8 +77,9 @@ def test_the_demo_measures_records_verifies_and_refuses(runtime: Path) -> None:
             one = estimate[signal_]
             assert 0 < one["ci_low"] < one["g"] < one["ci_high"]
         assert estimate["method"] == "analytical_truncated"
-    # The children's CPU time is the task's.
-    assert spans[-1]["metric"]["cpu"]["process_s"] > 1.0
+    # The children's CPU time is the task's, which itself but waits; on a busy machine
+    # they get less than the second that each of them runs.
+    assert spans[-1]["metric"]["cpu"]["process_s"] > 0.2
     assert result["ledger"]["verdict"] == "OK"
     assert [a["code"] for a in result["attacks"]] == [
         "E_PREV_HASH",

@@ -218,6 +218,7 @@ def test_a_script_without_an_interpreter_line_runs(run: Run, tmp_path: Path) -> 
         ["--ledger", "a-file", "--", "touch", "ran"],
         ["-o", "no/such/folder/file", "--", "touch", "ran"],
         [],
+        ["--", "", "touch", "ran"],
     ],
 )
 def test_our_own_failures_are_125_and_the_command_never_starts(
@@ -402,6 +403,13 @@ def test_a_zombie_of_the_command_is_no_harm(run: Run) -> None:
 def test_our_own_work_is_not_billed_to_the_command(run: Run) -> None:
     # Importing what a summary needs alone takes more than this.
     assert cpu_s(run("--json", "--", "true")) < 0.05
+
+
+def test_a_name_commands_no_terminal_and_is_text(run: Run) -> None:
+    done = run("--label", "a\x1b[2J\nb", "--", "true")
+    assert b"carbon-ops: a?[2J?b (exit status 0)\n" in done.stderr
+    done = run("--json", "--label", os.fsdecode(b"\xff"), "--", "true")
+    assert json.loads(done.stderr.splitlines()[-1])["operation"] == "\ufffd"
 
 
 def test_the_label_names_the_operation(run: Run) -> None:

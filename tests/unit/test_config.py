@@ -56,6 +56,8 @@ def test_numbers_in_the_environment_are_numbers(tmp_path: Path) -> None:
         ('regoin = "DE"', "unknown setting 'regoin'", "region"),
         ('zzzz = "DE"', "unknown setting 'zzzz'", "Known settings"),
         ("region = 3", "region must be text", ""),
+        ('region = ""', "region is empty", "Leave it out"),
+        ("policy = excluded", "line 1", 'region = "DE"'),
         ('policy = "fair"', "policy is 'fair'", "proportional"),
         ("idle_w = -1", "idle_w must be a number", ""),
         ("idle_w = nan", "idle_w must be a number", ""),
@@ -100,6 +102,27 @@ def test_a_slip_in_a_variable_is_told_and_other_variables_are_let_be(
     with pytest.raises(ConfigError, match="CARBON_OPS_REGOIN") as caught:
         load(environ, folder)
     assert "CARBON_OPS_REGION" in caught.value.hint
+
+
+def test_a_slip_in_a_secrets_name_is_told_and_what_kubernetes_sets_is_let_be(
+    tmp_path: Path,
+) -> None:
+    environ, folder, _, _ = places(tmp_path)
+    environ.update(CARBON_OPS_PORT="tcp://10.0.0.1:80", CARBON_OPS_SERVICE_HOST="x")
+    load(environ, folder)
+    environ["CARBON_OPS_LEDGERKEY"] = "hidden"
+
+    with pytest.raises(ConfigError, match="CARBON_OPS_LEDGERKEY") as caught:
+        load(environ, folder)
+    assert "'CARBON_OPS_LEDGER_KEY'" in caught.value.hint
+    assert "hidden" not in str(caught.value) + caught.value.hint
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    environ, folder, _, local = places(tmp_path)
+    local.write_text('region = "FR"\n')
+    environ["CARBON_OPS_REGION"] = ""
+    assert load(environ, folder)["region"] == ("FR", str(local))
 
 
 def test_a_folder_in_place_of_the_file_is_an_error_not_a_crash(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ SLICES = 10
 @click.option(
     "-s",
     "--seconds",
-    type=click.FloatRange(2, 3600),
+    type=options.Seconds(2, 3600),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -57,7 +57,7 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
     exit status:
       0  measured and stored
       1  the host was too busy: nothing was stored
-      2  no counter to measure with, or wrong usage
+      2  no counter to measure with, no place to store it, or wrong usage
     """
     counter = options.host_counter(socket)
     try:
@@ -75,14 +75,15 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
         seconds=sum(one.duration_ns for one in slices) / 1e9,
         **found._asdict(),
     )
-    file = None
+    file = failure = None
     if found.idle or force:
         try:
             file = baseline.save(idle)
-        except OSError as error:
-            raise CarbonOpsError(
-                f"cannot store the baseline: {error.strerror}"
-            ) from error
+        except OSError as error:  # said below: what was measured is shown all the same
+            failure = CarbonOpsError(
+                f"cannot store it in {baseline.path()}: {error.strerror}",
+                hint="XDG_CONFIG_HOME names another folder for settings.",
+            )
     if as_json:
         facts = {
             "idle_enough": found.idle,
@@ -105,10 +106,12 @@ def command(seconds: float, socket: str | None, force: bool, as_json: bool) -> i
             f"the host was {idle.busy_percent:.1f} % busy: "
             + ("idle enough" if found.idle else f"not idle (limit {IDLE_PERCENT} %)")
         )
-        if file is None:
-            click.echo("not stored; stop what runs (carbon-ops top), or use --force")
-        else:
+        if file is not None:
             click.echo(f"stored in {file}")
+        elif failure is None:
+            click.echo("not stored; stop what runs (carbon-ops top), or use --force")
+    if failure is not None:
+        raise failure
     return 0 if file is not None else 1
 
 

@@ -59,12 +59,12 @@ def cpu(
         return Finding("measured", f"{layout.source} by the governor: {zones}")
     if direct.error is None:
         detail = f"rapl_sysfs, read by this process itself: {', '.join(direct.zones)}"
-        return Finding("measured", detail, f"no governor: {governor.message}", start)
-    why = f"no governor ({governor.message}); {direct.error}"
+        return Finding("measured", detail, governor.message, start)
+    why = f"{governor.message}; {direct.error}"
     if host.hypervisor or host.container:
         where = "virtual machine" if host.hypervisor else "container"
         why = (
-            f"no governor ({governor.message}), and this {where} shows no counter "
+            f"{governor.message}, and this {where} shows no counter "
             f"({direct.error})"
         )
         start = "run the governor on the host and share its socket, or measure on bare metal"
@@ -126,7 +126,7 @@ def socket(
     if not direct.exist:
         fix = (
             "none here without counters; to try: carbon-governor --rapl-mode=simulated"
-            " --socket=/tmp/try.sock"
+            " --socket=/tmp/try.sock, and CARBON_OPS_SOCKET=/tmp/try.sock elsewhere"
         )
     if governor.reason == "permission_denied":
         fix = join_group(group)
@@ -179,6 +179,8 @@ def filtering(governor: facts.Governor) -> Finding:
     layout = governor.layout
     if layout is None:
         return _absent("not known", "only the governor can tell; none answers")
+    if layout.source == "simulated":  # which has no processor to blur it
+        return _absent("not known", _SIMULATED, start_governor())
     if layout.filtered is None:
         return _absent("not known", f"source {layout.source} cannot read MSR 0xBC")
     if not layout.filtered:

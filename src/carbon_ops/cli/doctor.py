@@ -11,6 +11,7 @@ import click
 import carbon_ops
 from carbon_ops.cli import diagnosis, facts, options
 from carbon_ops.cli.diagnosis import Finding
+from carbon_ops.cli.output import fit
 
 COLOURS = {
     "measured": "green",
@@ -57,7 +58,7 @@ def command(socket: str | None, as_json: bool, strict: bool, show_config: bool) 
       2  wrong usage; --config: a setting cannot be used
     """
     if show_config:
-        _print_config(as_json=as_json)
+        _print_config(socket, as_json=as_json)
         return 0
     host = facts.host()
     findings = examine(host, socket)
@@ -99,7 +100,7 @@ def examine(host: facts.Host, socket: str | None) -> dict[str, Finding]:
         "msr module": lambda: see.msr(host, facts.msr()),
         "ledger signing": lambda: see.signing(facts.signing()),
         "idle baseline": lambda: see.idle(baseline.stored()),
-        "settings": lambda: see.settings(config.load()),
+        "settings": lambda: see.settings(facts.settings()),
         "live providers": lambda: see.live(*facts.live()),
     }
     return {name: _or(check, see.failed) for name, check in checks.items()}
@@ -113,11 +114,13 @@ def _or(look: Callable[[], T], otherwise: Callable[[Exception], T]) -> T:
         return otherwise(error)
 
 
-def _print_config(*, as_json: bool) -> None:
+def _print_config(socket: str | None, *, as_json: bool) -> None:
     """Print every setting with its origin; an unusable one raises ConfigError."""
     from carbon_ops import config
 
-    settings = config.load()
+    settings = facts.settings()
+    if socket:
+        settings["socket"] = config.Setting(socket, "argument")
     if as_json:
         shown = {name: one._asdict() for name, one in settings.items()}
         document = {"schema": "carbon-ops/settings/1", "settings": shown}
@@ -138,11 +141,11 @@ def _print(host: facts.Host, findings: dict[str, Finding]) -> None:
     click.echo(
         f"carbon-ops {carbon_ops.__version__}, Python {host.python}, {host.kernel}"
     )
-    click.echo(", ".join(where) + "\n")
+    click.echo(fit(", ".join(where), 1, 0) + "\n")
     for name, finding in findings.items():
-        state = click.style(f"{finding.state:<12}", fg=COLOURS[finding.state])
-        click.echo(f"{state}{name}: {finding.detail}")
+        found = fit(f"{finding.state:<12}{name}: {finding.detail}", 1, 12)
+        click.echo(click.style(found[:12], fg=COLOURS[finding.state]) + found[12:])
         if finding.why:
-            click.echo(f"{'':12}why: {finding.why}")
-        if finding.fix:
+            click.echo(fit(f"{'':12}why: {finding.why}", 1, 12))
+        if finding.fix:  # whole, so that it can be copied
             click.echo(f"{'':12}fix: {finding.fix}")

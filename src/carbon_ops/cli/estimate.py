@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from carbon_ops.cli import options
-from carbon_ops.cli.output import visible
+from carbon_ops.cli.measurement import number as rounded
+from carbon_ops.cli.output import fit, visible
 from carbon_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ examples:
 
 \b
 exit status:
-  0 when every figure of the chosen signal was computed; 1 when one is unknown (its
-  reason is shown); 2 for wrong usage or input that cannot be used.""",
+  0  every figure of the chosen signal was computed
+  1  one is unknown; its reason is shown
+  2  wrong usage, or input that cannot be used""",
 )
 @click.argument("metrics", type=click.File("rb"), required=False)
 @options.energy_wh(required=False)
@@ -84,7 +86,8 @@ def command(
     """Estimate the carbon of a span of energy use.
 
     Give energy and times as options; or METRICS, a file of metric JSON (one object, or
-    one per line; - or a pipe reads standard input).
+    one per line; - or a pipe reads standard input), such as "carbon-ops run --json"
+    makes.
 
     Grams are of the gas shown: CO2 at the plant for the marginal figure, CO2e over the
     life cycle for the average one. They stand side by side and are never added. The
@@ -129,7 +132,7 @@ def command(
         if as_json:
             click.echo(json.dumps(record.to_dict(), ensure_ascii=False))
             continue
-        click.echo(("\n" if count > 1 else "") + _shown(record.to_dict()))
+        click.echo(("\n" if count > 1 else "") + fit(_shown(record.to_dict()), 1, 10))
         if budget:
             click.echo("\n" + "\n".join(map(visible, record.budget().splitlines())))
     if not count:
@@ -162,7 +165,9 @@ def _metrics(file: IO[bytes]) -> Iterator[dict[str, Any]]:
                 hint="A metric is what EnergyLogger.log_metrics() gave, as one object.",
             ) from error
         parsed = True
-        for metric in found if isinstance(found, list) else [found]:
+        for one in found if isinstance(found, list) else [found]:
+            # `run --json` has the metric in a larger object.
+            metric = one.get("metric", one) if isinstance(one, dict) else one
             if not isinstance(metric, dict):
                 raise InvalidInputError(
                     f"line {number} is not a metric: {metric!r:.80}"
@@ -175,9 +180,10 @@ def _shown(record: dict[str, Any]) -> str:
     lines = [f"span      {record['start']} to {record['end']}"]
     energy = record["energy_wh"]
     if energy is not None:
+        default = any(x["default"] for x in record["inputs"] if x["name"] == "energy")
         lines.append(
-            f"energy    {energy:.6g} Wh, u = {record['energy_u_wh']:.3g} Wh (k=1), "
-            f"{record['energy_basis']}"
+            f"energy    {energy:.6g} Wh, u = {record['energy_u_wh']:.3g} Wh (k=1"
+            f"{', by default' if default else ''}), {record['energy_basis']}"
         )
     pue = record["pue"]
     lines.append(f"PUE       {pue['value']:.4g}, {pue['reason'] or 'given'}")
@@ -200,7 +206,7 @@ def _shown(record: dict[str, Any]) -> str:
             flags = f" [{', '.join(grid['flags'])}]" if grid["flags"] else ""
             lines.append(
                 f"{name}: {figure['label']}; {grid['zone']} "
-                f"{grid['g_per_kwh']:.4g} ± {grid['u']:.2g} g/kWh, "
+                f"{grid['g_per_kwh']:.4g} ± {rounded(grid['u'])} g/kWh, "
                 f"{grid['factor_basis']} {grid['gas']}, {grid['provider']} "
                 f"{grid['data_time']}{flags}"
             )

@@ -38,7 +38,7 @@ def command() -> None:
 @click.option(
     "-i",
     "--interval",
-    type=click.FloatRange(1, 3600),
+    type=options.Seconds(1, 3600),
     metavar="SECONDS",
     help="With --textfile: write again and again. Default: once.",
 )

@@ -7,10 +7,11 @@ import os
 import platform
 import pwd
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbon_ops.errors import (
     CarbonOpsError,
+    ConfigError,
     GovernorUnavailableError,
     InvalidInputError,
 )
@@ -20,6 +21,7 @@ from carbon_ops.model import Layout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carbon_ops.config import Setting
     from carbon_ops.sources.gpu import GpuSource
     from carbon_ops.sources.modelled import CpuModel
 
@@ -224,6 +226,34 @@ def cgroup() -> Cgroup:
         return Cgroup(path, None)
     limit = cpu_limit()
     return Cgroup(path, folder, None if limit is None else limit.cpus)
+
+
+def settings() -> dict[str, Setting]:
+    """Return every setting, each tried as those parts will that use it.
+
+    Raises:
+        ConfigError: one cannot be used; the message says where it comes from.
+    """
+    from carbon_ops import config
+    from carbon_ops.estimate.estimator import CarbonEstimator
+    from carbon_ops.meter.readings import model_of
+    from carbon_ops.meter.scope import clock_of
+
+    found = config.load()
+    value: dict[str, Any] = {name: one.value for name, one in found.items()}
+    watts = ("cpu_idle_w", "cpu_load_w")
+    uses: dict[tuple[str, ...], Callable[[], object]] = {
+        ("region",): lambda: CarbonEstimator(region=value["region"]),
+        ("scope",): lambda: clock_of(value["scope"]),
+        watts: lambda: model_of("on", *(value[name] for name in watts)),
+    }
+    for names, use in uses.items():
+        try:
+            use()
+        except CarbonOpsError as error:
+            where = ", ".join(f"{name} ({found[name].origin})" for name in names)
+            raise ConfigError(f"{where}: {error}", hint=error.hint) from error
+    return found
 
 
 def model() -> CpuModel | None:

@@ -25,7 +25,11 @@ COMMANDS = (
 @click.group(
     cls=LazyGroup,
     lazy={name: (name.replace("-", "_"), "command") for name in COMMANDS},
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "color": None if output.coloured() else False,
+    },
 )
 @click.version_option(carbon_ops.__version__, prog_name="carbon-ops")
 def cli() -> None:

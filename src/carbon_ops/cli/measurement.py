@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from carbon_ops.cli.output import visible
 from carbon_ops.model import Metric
 
-# What attribution_mode=monitor_only has for a reason, in words.
+# The reasons of attribution_mode=monitor_only and of unknown energy, in words.
 REASONS = {
     "no_socket": "no governor is running here",
     "permission_denied": "the governor's socket may not be used by this user",
@@ -17,6 +18,9 @@ REASONS = {
     "no_zones": "the governor has no package counter",
     "gap": "the counters have a gap in this time",
     "protocol": "the governor speaks another protocol",
+    "no_idle_baseline": "the policy excluded needs the idle power; `carbon-ops calibrate`"
+    " measures it",
+    "model_off": "no counter was read, and the setting model is off",
 }
 SOURCES = {
     "rapl_sysfs": "RAPL counters (sysfs)",
@@ -41,7 +45,7 @@ def as_text(
     whole = "its cgroup's" if limited else "the host's busy"
     share = "" if busy is None else f", {100 * busy:.1f} % of {whole} CPU time"
     lines = [
-        f"carbon-ops: {metric['operation']} (exit status {status})",
+        f"carbon-ops: {visible(metric['operation'])} (exit status {status})",
         f"  time      {metric['duration_s']:.3f} s, "
         f"CPU {metric['cpu']['process_s']:.3f} s{share}",
         f"  energy    {_energy(metric)}",
@@ -93,7 +97,8 @@ def _energy(metric: Metric) -> str:
     joules, u = energy["energy_j_total"], energy["uncertainty_j"]
     watt_hours = energy["energy_wh_total"]
     if joules is None or watt_hours is None:
-        return f"unknown: {energy['components']['cpu']['reason']}"
+        reason = energy["components"]["cpu"]["reason"] or "unknown"
+        return f"unknown: {REASONS.get(reason, reason)} [{reason}]"
     spread = " with unknown uncertainty" if u is None else f" ± {number(u)} J (k=1)"
     text = f"{number(joules)} J{spread}, {number(watt_hours)} Wh"
     bounds = energy["bounds_j"]

@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from carbon_ops import clock
-from carbon_ops.cli import options, recording
-from carbon_ops.cli.output import figure, put
+from carbon_ops.cli import options, output, recording
+from carbon_ops.cli.output import figure
 
 HEAD = (
-    f"{'time (UTC)':<14} {'watts':>8} {'joules':>10} {'cpu %':>6} {'mem %':>6} "
-    f"{'gpu W':>7}  source"
+    f"{'time (UTC)':<14} {'watts':>7} {'joules':>9} {'cpu %':>5} {'mem %':>5} "
+    f"{'gpu W':>6}  source"
 )
 HEAD_EVERY = 20
 KEPT = 1_000  # records that wait for a ledger that cannot be written now
@@ -50,7 +50,8 @@ def command(
     \b
     exit status:
       0  ended by --count, Ctrl-C or SIGTERM; everything measured is written
-      1  records are missing in the ledger; they are on standard error, as JSON
+      1  lines of the output are missing, or records of the ledger; those are on
+         standard error, as JSON
       2  wrong usage, or the ledger cannot be opened
     """
     from carbon_ops import config
@@ -59,7 +60,7 @@ def command(
     path = config.chosen("ledger", ledger)
     book = None if path is None else recording.Book(path)
     host = Telemetry(options.host_counter(socket), str(config.chosen("socket", socket)))
-    looks = 0
+    looks = lost = 0
     try:
         with _told_to_end() as ends:
             due = clock.monotonic_ns()
@@ -70,36 +71,59 @@ def command(
                 ended = _wait(ends, due)
                 record = host.look()
                 if book is not None:
-                    waiting, book.missing = book.missing[-KEPT:], []
-                    book.write([*waiting, record])
+                    lost += _keep(book, record)
                 text = json.dumps(record) if as_json else line(record)
                 if looks % HEAD_EVERY == 0 and not as_json:
                     text = f"{HEAD}\n{text}"
-                _print(text)
+                _print(f"{text}\n")
                 looks += 1
                 if ended:
                     break
+        if not _print(""):  # what waits for room on the disk finds none any more
+            lost += 1
+            output.give_up()
     finally:
         host.close()
-        lost = [] if book is None else _closed(book)
+        lost += 0 if book is None else _closed(book)
     return 1 if lost else 0
 
 
-def _print(text: str) -> None:
-    """Print; a disk that is full now may have room for the next line."""
+def _keep(book: recording.Book, record: Mapping[str, Any]) -> int:
+    """Write ``record`` after those that wait; return how many wait no longer, unwritten.
+
+    What changes is said at once: whoever waits for the end waits for months.
+    """
+    waited, book.missing = book.missing, []
+    given_up = waited[:-KEPT]
+    for one in given_up:
+        click.echo(json.dumps(one), err=True)
+    book.write([*waited[-KEPT:], record])
+    if book.missing and not waited:
+        said = "the ledger cannot be written now; records wait until it can"
+        click.echo(f"carbon-ops: {said}: {book.trouble}", err=True)
+    elif waited and not book.missing:
+        click.echo("carbon-ops: the ledger is written again", err=True)
+    return len(given_up)
+
+
+def _print(text: str) -> bool:
+    """Print, and return whether it could be; a disk that is full now may have room for
+    it with the next line."""
     try:
-        put(f"{text}\n")
+        output.put(text)
     except OSError as error:
         click.echo(f"carbon-ops: output not written: {error.strerror}", err=True)
+        return False
+    return True
 
 
-def _closed(book: recording.Book) -> list[Mapping[str, Any]]:
-    """Close the ledger and say what is wrong; return what is not in it."""
+def _closed(book: recording.Book) -> int:
+    """Close the ledger and say what is wrong; return how many records are not in it."""
     for note in book.close():
         click.echo(f"carbon-ops: {note}", err=True)
     for missing in book.missing:
         click.echo(json.dumps(missing), err=True)
-    return book.missing
+    return len(book.missing)
 
 
 def line(record: Mapping[str, Any]) -> str:
@@ -112,10 +136,10 @@ def line(record: Mapping[str, Any]) -> str:
         source += f": {energy['reason']}"
     return (
         f"{record['timestamp_end'][5:19].replace('T', ' ')} "
-        f"{figure(energy['power_w'], 8, 2)} {figure(energy['energy_j'], 10, 2)} "
-        f"{figure(record['cpu']['percent'], 6, 1)} "
-        f"{figure(record['memory']['percent'], 6, 1)} "
-        f"{figure(sum(powers) if known else None, 7, 1)}  {source}"
+        f"{figure(energy['power_w'], 7, 2)} {figure(energy['energy_j'], 9, 2)} "
+        f"{figure(record['cpu']['percent'], 5, 1)} "
+        f"{figure(record['memory']['percent'], 5, 1)} "
+        f"{figure(sum(powers) if known else None, 6, 1)}  {source}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -11,6 +12,21 @@ if TYPE_CHECKING:
     from carbon_ops.meter.counter import HostCounter
 
 Decorator = Callable[[Any], Any]
+
+
+class Seconds(click.FloatRange):
+    """A length of time [s] within limits; "nan", which is outside none, is refused."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        found = super().convert(value, param, ctx)
+        if isnan(found):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return found
+
 
 socket = click.option("--socket", metavar="PATH", help="The governor's socket.")
 region = click.option(
@@ -115,7 +131,7 @@ def intervals(least_s: float, most_s: float, default_s: float, ends: str) -> Dec
     length = click.option(
         "-i",
         "--interval",
-        type=click.FloatRange(least_s, most_s),
+        type=Seconds(least_s, most_s),
         default=default_s,
         show_default=True,
         metavar="SECONDS",

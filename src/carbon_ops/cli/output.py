@@ -6,6 +6,7 @@ import os
 import sys
 from typing import IO
 
+LEAST_COLUMNS = 30  # narrower text is no easier to read in pieces
 READER_GONE = 141  # 128 + SIGPIPE, as a shell shows it
 
 
@@ -44,9 +45,40 @@ def figure(value: float | None, width: int, digits: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
+def fit(text: str, descriptor: int, indent: int) -> str:
+    """Return ``text`` broken between words for the terminal that ``descriptor`` is.
+
+    What goes on in a next line begins ``indent`` columns to the right. Files and
+    programs get whole lines.
+    """
+    try:
+        width = os.get_terminal_size(descriptor).columns
+    except OSError:  # no terminal, or closed
+        return text
+    if width < LEAST_COLUMNS:  # 0: a terminal that does not know its size
+        return text
+    from textwrap import fill
+
+    return "\n".join(
+        fill(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
+
+
 def is_terminal(stream: IO[str] | None) -> bool:
     """Return whether people read ``stream`` as it comes, on a terminal that moves."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def coloured() -> bool:
+    """Return whether a terminal may show colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def give_up() -> None:

@@ -15,6 +15,7 @@ from carbon_ops.meter.attribution import divide
 
 KEPT = 12  # intervals in a spark line
 WIDE = 80  # columns from which there is room for one beside a name
+NARROW = 50  # columns below which joules and grams leave their room to the name
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_BARS = "_.:-=+*#"
 
@@ -147,18 +148,28 @@ def spark(values: Sequence[float], *, plain: bool = False) -> str:
 
 
 def as_text(table: Table, by: str, width: int, *, plain: bool = False) -> list[str]:
-    """Return the lines of a table at most ``width`` wide; narrow ones have no bars."""
+    """Return the lines of a table at most ``width`` wide; narrow ones say less."""
     room = KEPT + 2 if width >= WIDE else 0
-    head = f"{'watts':>8} {'joules':>10} {'share':>6} {'g/h':>8}  {'':{room}}{by}"
-    lines = [head]
+
+    def columns(watts: str, joules: str, share: str, grams: str) -> str:
+        return (
+            f"{watts} {share}"
+            if width < NARROW
+            else f"{watts} {joules} {share} {grams}"
+        )
+
+    head = columns(f"{'watts':>8}", f"{'joules':>10}", f"{'share':>6}", f"{'g/h':>8}")
+    lines = [f"{head}  {'':{room}}{by}"]
     for row in table.rows:
         bars = f"{spark(row.recent, plain=plain):>{KEPT}}  " if room else ""
         share = None if row.share is None else 100 * row.share
-        lines.append(
-            f"{figure(row.power_w, 8, 2)} {figure(row.energy_j, 10, 1)} "
-            f"{figure(share, 5, 1)}{' ' if share is None else '%'} {figure(row.carbon_g_per_h, 8, 3)}  "
-            f"{bars}{visible(row.name)}"
+        numbers = columns(
+            figure(row.power_w, 8, 2),
+            figure(row.energy_j, 10, 1),
+            figure(share, 5, 1) + (" " if share is None else "%"),
+            figure(row.carbon_g_per_h, 8, 3),
         )
+        lines.append(f"{numbers}  {bars}{visible(row.name)}")
     if table.host_w is None or table.rest_w is None:
         lines.append(f"host energy unknown ({table.reason})")
     else:

@@ -29,8 +29,8 @@ class Book:
 
         self._ledger = Ledger.open_or_init(path)
         self._path = path
-        self._numbers: list[int] = []
-        self._troubles: list[str] = []
+        self._span: tuple[int, int] | None = None  # numbers of first and last record
+        self._troubles: dict[str, None] = {}  # each once, however often it comes
         self.place: dict[str, Any] | None = None  # of the newest record of a metric
         self.missing: list[Mapping[str, Any]] = []  # what is not in the ledger
 
@@ -49,22 +49,27 @@ class Book:
             receipts = tuple(self._ledger.append_many(kept))
         except LedgerWriteError as error:
             receipts = error.durable
-            self._troubles.append(str(error))
+            self._troubles[str(error)] = None
         except (CarbonOpsError, OSError) as error:
-            self._troubles.append(str(error))
+            self._troubles[str(error)] = None
         self.missing += kept[len(receipts) :]
         if receipts:
             seq, digest = receipts[0].seq, receipts[0].hash
-            self._numbers.append(seq)
+            self._span = (seq if self._span is None else self._span[0], seq)
             place = {"path": self._path, "seq": seq, "hash": digest}
             self.place = {**place, "state": self._kind}
 
     @property
+    def trouble(self) -> str:
+        """The newest kind of failure."""
+        return next(reversed(self._troubles), "nothing")
+
+    @property
     def said(self) -> str:
         """Where the measurements are, in words."""
-        if not self._numbers:
-            return f"NOT WRITTEN: {self._troubles[-1] if self._troubles else 'nothing'}"
-        first, last = self._numbers[0], self._numbers[-1]
+        if self._span is None:
+            return f"NOT WRITTEN: {self.trouble}"
+        first, last = self._span
         numbers = f"record {first}" if first == last else f"records {first} to {last}"
         return f"{self._path}, {numbers}, {self._kind}"
 
@@ -74,7 +79,7 @@ class Book:
 
     def close(self) -> list[str]:
         """Close the ledger; return what a person should know."""
-        notes = list(dict.fromkeys(self._troubles))
+        notes = list(self._troubles)
         try:
             self._ledger.close()
         except (CarbonOpsError, OSError) as error:

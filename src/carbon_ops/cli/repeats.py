@@ -41,6 +41,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# Of what middles() returns, in its order.
+TITLES = (("time", "s"), ("CPU", "s"), ("energy", "J"), ("carbon", "g"))
+
+
 def middle(values: Sequence[float]) -> Middle | None:
     """Return the median with its distribution-free interval, None without values.
 
@@ -87,17 +91,18 @@ def middles(runs: Sequence[Run]) -> dict[str, Middle | None]:
 def as_text(runs: Sequence[Run], warmup: int) -> str:
     """Return the medians as lines of text."""
     lines = [f"carbon-ops: {len(runs)} runs measured, {warmup} before them not"]
-    for name, found in middles(runs).items():
+    for (name, unit), found in zip(TITLES, middles(runs).values(), strict=True):
         said = (
             "unknown"
             if found is None
             else (
-                f"median {number(found.median)}, {100 * found.coverage:.1f} % interval "
-                f"{number(found.low)} to {number(found.high)} ({found.runs} runs)"
+                f"median {number(found.median)} {unit}, {100 * found.coverage:.1f} % "
+                f"interval {number(found.low)} to {number(found.high)} {unit} "
+                f"({found.runs} runs)"
             )
         )
-        lines.append(f"  {name:<11} {said}")
-    lines.append("  note        the interval is between runs; each run's own is wider")
+        lines.append(f"  {name:<9} {said}")
+    lines.append("  note      the interval is between runs; each run's own is wider")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbon_ops.cli import measurement, options, recording, repeats
+from carbon_ops.cli.output import fit
 from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter.enclosure import Enclosure
@@ -70,6 +71,7 @@ class Wrapper(click.Command):
 )
 @options.region
 @options.ledger("the measurement and its estimate")
+@options.socket
 @click.option("--label", metavar="NAME", help="Operation name; default: the command's.")
 @options.as_json("One JSON object instead: the last line on standard error.")
 @click.option(
@@ -106,6 +108,7 @@ class Wrapper(click.Command):
 def command(
     region: str | None,
     ledger: str | None,
+    socket: str | None,
     label: str | None,
     as_json: bool,
     output: str | None,
@@ -140,30 +143,36 @@ def command(
       126  COMMAND cannot be executed
       127  COMMAND was not found
     """
-    if not argv:
+    if not any(argv[:1]):  # "" is a variable of a script that was not set
         raise click.UsageError(
             "no command given; try: carbon-ops run -- python train.py"
         )
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv are two answers to one question")
+        raise click.UsageError("give --json or --csv, not both")
     from carbon_ops import config
     from carbon_ops.estimate.estimator import CarbonEstimator
     from carbon_ops.meter.logger import EnergyLogger
 
     estimator = CarbonEstimator(region=config.chosen("region", region))
-    report = _open_output(output)
+    report = _Report(output)
     path = config.chosen("ledger", ledger)
     book = None if path is None else recording.Book(path)
     name = label or os.path.basename(argv[0]) or argv[0]
+    name = os.fsencode(name).decode("utf-8", "replace")  # a record is UTF-8
     runs: list[Run] = []
     ended = Ended(0, None, False, 0, None)
+    warmed = 0
     box = Enclosure() if in_cgroup else None
     try:
-        with EnergyLogger(estimator=estimator, ledger=False) as logger:
+        with EnergyLogger(
+            socket=socket or None, estimator=estimator, ledger=False
+        ) as logger:
             for turn in range(warmup + repeat):
                 span, ended = _measure(logger, name, argv, box)
                 estimate = None if span.estimate is None else span.estimate.to_dict()
-                if turn >= warmup and span.metric is not None:
+                if turn < warmup:
+                    warmed += 1
+                elif span.metric is not None:
                     runs.append(Run(span.metric, estimate, ended.status))
                     if book is not None:
                         book.keep(span.metric, estimate)
@@ -176,11 +185,14 @@ def command(
     if book is not None:
         notes += book.close()
         if book.missing:
-            _say("\n".join(json.dumps(one) for one in book.missing), None)
-    if as_csv:
-        _say(repeats.as_csv(runs), report)
+            _STDERR.say("\n".join(json.dumps(one) for one in book.missing))
+    if as_csv:  # which has no place for notes
+        for note in notes:
+            _STDERR.say(f"carbon-ops: {note}")
+        report.say(repeats.as_csv(runs))
     else:
-        _say(_said(runs, (repeat, warmup), book, notes, as_json=as_json), report)
+        said = _said(runs, (repeat, warmed), book, notes, as_json=as_json)
+        report.say(said if as_json or output else fit(said, 2, 12))
     if ended.interrupted:
         die_of_interrupt()
     return ended.status
@@ -222,7 +234,8 @@ def _notes(ended: Ended, runs: list[Run], wanted: int) -> list[str]:
         )
     if done < wanted:
         last = "; the last is in no median" if done else ""
-        notes.append(f"stopped by exit status {ended.status} after {done} runs{last}")
+        when = f"after {done} run" + "s" * (done > 1) if done else "in the warm-up"
+        notes.append(f"stopped by exit status {ended.status} {when}{last}")
     return notes
 
 
@@ -250,11 +263,10 @@ def _said(
         return json.dumps(whole)
     lines = [repeats.as_text(runs, warmup)]
     if runs:
-        source = measurement.source(runs[-1].metric).replace("\n", "\n  ")
-        lines.append(f"  source      {source}")
+        lines.append(f"  source    {measurement.source(runs[-1].metric)}")
     if book is not None:
-        lines.append(f"  ledger      {book.said}")
-    return "\n".join([*lines, *(f"  note        {note}" for note in notes)])
+        lines.append(f"  ledger    {book.said}")
+    return "\n".join([*lines, *(f"  note      {note}" for note in notes)])
 
 
 def _facts(ended: Ended) -> dict[str, Any]:
@@ -266,26 +278,34 @@ def _facts(ended: Ended) -> dict[str, Any]:
     return facts
 
 
-def _open_output(path: str | None) -> int | None:
-    """Open the file for the summary before the command runs, so that it can't fail late."""
-    if path is None:
-        return None
-    try:
-        return os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
-        )
-    except OSError as error:
-        raise CarbonOpsError(f"cannot write {path}: {error.strerror}") from error
+class _Report:
+    """Where the summary goes: a file, or standard error.
 
+    The file is opened before the command runs, so that it can't fail late.
+    """
 
-def _say(text: str, output: int | None) -> None:
-    """Write ``text``; a reader that went away or a full disk changes no exit status."""
-    data = (text + "\n").encode("utf-8", "backslashreplace")
-    descriptor = 2 if output is None else output
-    while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except OSError as error:
-            if output is not None:  # better seen on standard error than nowhere
-                _say(f"carbon-ops: cannot write FILE: {error.strerror}\n{text}", None)
+    def __init__(self, path: str | None) -> None:
+        self._path, self._descriptor = path, 2
+        if path is None:
             return
+        try:
+            self._descriptor = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
+            )
+        except OSError as error:
+            raise CarbonOpsError(f"cannot write {path}: {error.strerror}") from error
+
+    def say(self, text: str) -> None:
+        """Write ``text``; a reader that went away or a full disk changes no exit status."""
+        data = (text + "\n").encode("utf-8", "backslashreplace")
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except OSError as error:
+                if self._path is not None:  # better seen on standard error than nowhere
+                    why = f"carbon-ops: cannot write {self._path}: {error.strerror}"
+                    _STDERR.say(f"{why}\n{text}")
+                return
+
+
+_STDERR = _Report(None)

@@ -16,7 +16,7 @@ import click
 
 from carbon_ops import clock
 from carbon_ops.cli import options, ranking
-from carbon_ops.cli.measurement import SOURCES
+from carbon_ops.cli.measurement import REASONS, SOURCES
 from carbon_ops.cli.output import is_terminal, put
 from carbon_ops.meter.counter import HostCounter, HostMark
 from carbon_ops.meter.everyone import Everyone
@@ -56,8 +56,8 @@ def command(
     share of the host, grams of CO2 per hour at this power (marginal factor of the grid),
     and the recent past as bars, each row to its own highest. The last line is the
     balance: what is shown and the rest are the host's power exactly. Without a governor
-    the power is a model of CPU load, and the second line says so. Memory and GPUs are
-    not in it.
+    the power is a model of CPU load; the lines above the table say so, and why. Memory
+    and GPUs are not in it.
 
     Keys: q ends; c changes between processes and cgroups.
 
@@ -166,6 +166,8 @@ def _show(table: ranking.Table, by: str, width: int, *, live: bool) -> None:
         f"{table.processes} processes",
         f"energy from {source}",
     ]
+    if table.reason is not None:
+        head.append(f"  {REASONS.get(table.reason, table.reason)}")
     lines = [line[:width] for line in head]
     lines += ranking.as_text(table, by, width, plain=not encoding.startswith("utf"))
     if live:

@@ -191,6 +191,10 @@ def test_energy_filtering_says_what_is_known() -> None:
         details.append(diagnosis.filtering(governor._replace(layout=layout)).detail)
     assert details == ["not known", "off: counters are exact", "on"]
     assert diagnosis.filtering(SILENT).detail == "not known"
+    pretended = serving("simulated", zone("p", "package"))
+    assert pretended.layout is not None
+    pretended = pretended._replace(layout=pretended.layout._replace(filtered=False))
+    assert diagnosis.filtering(pretended).detail == "not known"
 
 
 def test_the_other_parts_say_what_is_missing_and_what_brings_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,47 @@ def test_a_full_disk_is_said_in_one_line(argv: tuple[str, ...]) -> None:
         )
     assert done.returncode == 2
     assert done.stderr == b"carbon-ops: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("monitor", "-n", "1", "--interval"),
+        ("top", "-n", "1", "--interval"),
+        ("calibrate", "--seconds"),
+        ("export", "prometheus", "--textfile", "/dev/null", "--interval"),
+    ],
+)
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "0", ""])
+def test_a_length_of_time_is_a_number_within_its_limits(
+    argv: tuple[str, ...], text: str
+) -> None:
+    done = subprocess.run([*CLI, *argv, text], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"Invalid value for" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "colours"),
+    [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False)],
+)
+def test_colours_are_for_a_terminal_that_wants_them(
+    setting: str, value: str, colours: bool
+) -> None:
+    env = {**os.environ, "TERM": "xterm", "NO_COLOR": "", setting: value}
+    outer, inner = pty.openpty()
+    with subprocess.Popen([*CLI, "doctor"], stdout=inner, env=env) as process:
+        os.close(inner)
+        shown = b""
+        try:
+            while more := os.read(outer, 65_536):
+                shown += more
+        except OSError:  # EIO: the other end is closed
+            pass
+    os.close(outer)
+    assert process.returncode == 0
+    assert b"modelled" in shown
+    assert (b"\x1b[" in shown) is colours
 
 
 def test_a_reader_that_goes_away_ends_a_command_as_any_other() -> None:

@@ -105,6 +105,10 @@ def test_a_narrow_terminal_shows_names_instead_of_bars() -> None:
     assert ranking.as_text(found, "process", 60)[1].endswith(" a")
     assert "█" not in ranking.as_text(found, "process", 60)[1]
     assert "█" in ranking.as_text(found, "process", 80)[1]
+    assert ranking.as_text(found, "process", 30)[:2] == [
+        "   watts  share  process",
+        "    3.00 100.0%  name a",
+    ]
 
 
 def test_a_name_cannot_command_the_terminal() -> None:

@@ -55,6 +55,18 @@ def test_joules_and_watt_hours_mean_the_same() -> None:
     assert json.loads(one.stdout) == json.loads(two.stdout)
 
 
+def test_an_uncertainty_that_nobody_gave_is_not_called_given() -> None:
+    energy = ("--energy-wh", "100", *SPAN, "--region", "DE")
+    assert "u = 25 Wh (k=1, by default)" in run(*energy).stdout
+    assert "u = 3 Wh (k=1)" in run(*energy, "--energy-u-wh", "3").stdout
+
+
+def test_what_run_wrote_is_read_as_its_metric() -> None:
+    one = run("--region", "DE", "--json", given=json.dumps(metric()))
+    two = run("--region", "DE", "--json", given=json.dumps({"metric": metric()}))
+    assert one.stdout == two.stdout
+
+
 @pytest.mark.parametrize("form", ["one", "lines", "list", "pretty"])
 def test_metrics_come_from_a_file_or_a_pipe(form: str, tmp_path: Path) -> None:
     text = {
