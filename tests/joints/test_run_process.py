@@ -202,6 +202,20 @@ def test_a_command_that_is_no_program_is_126(run: Run, tmp_path: Path) -> None:
         assert b"Traceback" not in done.stderr
 
 
+def test_a_script_whose_interpreter_is_missing_is_not_called_missing(
+    run: Run, tmp_path: Path
+) -> None:
+    script = tmp_path / "bad-interpreter"
+    script.write_text("#!/nonexistent/python\n")
+    script.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for name in (str(script), script.name):
+        done = run("--", name, env={**os.environ, "PATH": path})
+        assert done.returncode == 126  # as bash has it
+        assert b"interpreter" in done.stderr
+        assert str(script).encode() in done.stderr
+
+
 def test_a_script_without_an_interpreter_line_runs(run: Run, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text('echo "$0 $1"\n')

@@ -67,17 +67,24 @@ def decode(raw: bytes) -> list[Idle]:
     """Return the calibrations in the bytes of a file, newest first; bad ones left out."""
     import json
 
-    found: list[Idle] = []
     try:
         entries = json.loads(raw)["calibrations"]
-        for entry in entries:
-            idle = Idle(**entry)
-            dram = 0.0 if idle.dram_w is None else idle.dram_w
-            if 0 <= idle.cpu_w < 1e6 and 0 <= dram < 1e6:
-                found.append(idle)
+        found = [Idle(**entry) for entry in entries if _makes_sense(entry)]
     except (ValueError, TypeError, KeyError, RecursionError):
-        return found
-    return sorted(found, key=lambda idle: str(idle.date), reverse=True)
+        return []
+    return sorted(found, key=lambda idle: idle.date, reverse=True)
+
+
+def _makes_sense(entry: object) -> bool:
+    if not isinstance(entry, dict) or set(entry) != set(Idle._fields):
+        return False
+    texts = [entry[name] for name in Idle._fields[:4]]
+    numbers = [entry[name] for name in Idle._fields[4:] if name != "dram_w"]
+    if entry["dram_w"] is not None:
+        numbers.append(entry["dram_w"])
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(number, (int, float)) and 0 <= number < 1e6 for number in numbers
+    )
 
 
 def save(idle: Idle, environ: Mapping[str, str] | None = None) -> str:

@@ -77,6 +77,14 @@ class CommandNotStarted(CarbonOpsError):
 
     def __init__(self, command: str, cause: OSError) -> None:
         missing = cause.errno == errno.ENOENT
+        found = _on_path(command)
+        if missing and os.access(found, os.X_OK):
+            super().__init__(
+                f"{command}: the interpreter that it asks for was not found",
+                hint=f'The first line of a script names it ("#!"): head -n 1 {found}',
+            )
+            self.exit_code = 126
+            return
         what = "command not found" if missing else (cause.strerror or str(cause))
         super().__init__(
             f"{command}: {what}",

@@ -28,6 +28,8 @@ IDLE = Idle(
         *('{"calibrations": [{"host": "x"}]}', "\xff\xfe", "[" * 60_000),
         json.dumps({"calibrations": [IDLE._replace(cpu_w=float("nan"))._asdict()]}),
         json.dumps({"calibrations": [IDLE._replace(dram_w=-1.0)._asdict()]}),
+        json.dumps({"calibrations": [IDLE._asdict() | {"date": 5}]}),
+        json.dumps({"calibrations": [IDLE._asdict() | {"cpu_u_w": "0.1"}]}),
     ],
     ids=lambda text: text[:20],
 )
@@ -41,6 +43,16 @@ def test_a_file_that_makes_no_sense_holds_no_calibration(
 
     assert stored(environ) == []
     save(IDLE, environ)
+    assert stored(environ) == [IDLE]
+
+
+def test_one_bad_entry_hides_no_other(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    save(IDLE, environ)
+    file = Path(path(environ))
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "calibrations": [5, *kept["calibrations"]]}))
+
     assert stored(environ) == [IDLE]
 
 
