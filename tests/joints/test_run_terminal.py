@@ -131,12 +131,18 @@ def test_ctrl_c_reaches_the_command_once_and_a_handler_may_keep_it_alive(
 def test_ctrl_z_gives_the_shell_back_and_fg_goes_on(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    terminal.type("$RUN -- sh -c 'echo rea''dy; while read x; do echo got:$x; done'")
-    terminal.expect("ready")
+    terminal.type("$RUN -- sh -c 'echo at $$; while read x; do echo got:$x; done'")
+    command = terminal.expect(r"at (\d+)\r\n").group(1)
     for word in ("one", "two"):
         terminal.press("\x1a")
         terminal.expect("Stopped")
         terminal.prompt()
+        # Right after it was continued, run may stop a moment before its command does,
+        # which takes what is typed until then.
+        stat = Path("/proc", command, "stat")
+        deadline = time.monotonic() + DEADLINE_S
+        while stat.read_text().rpartition(") ")[2][0] != "T":
+            assert time.monotonic() < deadline
         terminal.type("fg")
         terminal.type(word)
         terminal.expect(f"got:{word}")

@@ -333,7 +333,9 @@ class Supervisor:
             number = signal.SIGTSTP
         # Sent while blocked, so that the terminal's own, if it waits too, and this one
         # are one. Unblocked, with the default action, it stops us here until SIGCONT;
-        # in an orphaned process group the kernel ignores it, and so do we.
+        # in an orphaned process group the kernel ignores it, and so do we. Another
+        # Ctrl-Z before we run again stops us here too, maybe before the command; any
+        # other signal would do without that, but the shell would name it.
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
