@@ -355,6 +355,25 @@ def test_changed_zones_are_served_as_another_instance(tmp_path: Any) -> None:
         assert "have changed" in governor.said()
 
 
+@pytest.mark.parametrize("back", [True, False], ids=["loaded anew", "stopped"])
+def test_counters_that_are_all_gone_are_waited_for(tmp_path: Any, back: bool) -> None:
+    fake = FakePowercap(str(tmp_path))
+    fake.add("intel-rapl:0", "package-0")
+    with GovernorProcess("--powercap-root", fake.root) as governor:
+        client = governor.wait_ready()
+        before = client.origin.instance_id
+        fake.tear("intel-rapl:0")
+        fake.remove("intel-rapl:0")
+        until(lambda: "have changed" in governor.said())
+        if not back:
+            assert governor.stop() == 0
+            return
+        fake.add("intel-rapl:0", "package-0")
+        until(lambda: governor.said().count("serving") == 2)
+        client.latest()
+        assert client.origin.instance_id != before
+
+
 def test_under_a_manager_changed_zones_ask_for_a_restart(
     tmp_path: Any, manager: tuple[socket.socket, str]
 ) -> None:

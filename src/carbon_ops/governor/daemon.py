@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _SETTLE_S = 0.1  # zones come one by one, each before its files
+_LOOKS = 100  # at most: a module that is loaded anew is back within seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,14 +85,16 @@ def _serve(options: Options) -> int:
                 server.run()
             finally:
                 server.close()
-            if stopping:
+            again = None
+            if not stopping:
+                _say("the counters of this machine have changed; looking at them anew")
+                if access.is_managed():
+                    return EXIT_ZONES_CHANGED
+                again = _sampler_anew(options, stopping)
+            if again is None:
                 access.notify("STOPPING=1")
                 return 0
-            _say("the counters of this machine have changed; looking at them anew")
-            if access.is_managed():
-                return EXIT_ZONES_CHANGED
-            sleep(_SETTLE_S)
-            sampler = _sampler(options)
+            sampler = again
     finally:
         sampler.close()
         if listener is not None:
@@ -114,6 +117,24 @@ def _sampler(options: Options) -> Sampler:
     sampler = Sampler(_open(options), options.poll_interval_ns)
     sampler.take()
     return sampler
+
+
+def _sampler_anew(options: Options, stopping: Sequence[int]) -> Sampler | None:
+    """Return a sampler once there are counters again; None when told to stop.
+
+    Raises:
+        SourceUnavailableError: there were none for ten seconds.
+    """
+    for look in range(_LOOKS):
+        sleep(_SETTLE_S)
+        if stopping:
+            break
+        try:
+            return _sampler(options)
+        except SourceUnavailableError:
+            if look == _LOOKS - 1:
+                raise
+    return None
 
 
 def _open(options: Options) -> Source:
