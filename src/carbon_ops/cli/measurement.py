@@ -41,9 +41,11 @@ def as_text(
     """Return the summary of one measured command, several lines of text."""
     energy = metric["energy"]
     busy = energy["allocation_ratio"]
-    limited = "cpu_limited" in energy["quality"]["flags"]
-    whole = "its cgroup's" if limited else "the host's busy"
+    flags = energy["quality"]["flags"]
+    whole = "its cgroup's" if "cpu_limited" in flags else "the host's busy"
     share = "" if busy is None else f", {100 * busy:.1f} % of {whole} CPU time"
+    if "ratio_clamped" in flags:  # such as 1 ms of a time that moves in steps of 10
+        share = f", taken for all of {whole} CPU time, whose clock shows less"
     lines = [
         f"carbon-ops: {visible(metric['operation'])} (exit status {status})",
         f"  time      {metric['duration_s']:.3f} s, "

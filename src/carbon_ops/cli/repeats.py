@@ -91,7 +91,8 @@ def middles(runs: Sequence[Run]) -> dict[str, Middle | None]:
 def as_text(runs: Sequence[Run], warmup: int) -> str:
     """Return the medians as lines of text."""
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    lines = [f"carbon-ops: {count} measured, after {warmup} that were not"]
+    before = f" after {warmup} not measured" if warmup else ""
+    lines = [f"carbon-ops: {count} measured{before}"]
     for (name, unit), found in zip(TITLES, middles(runs).values(), strict=True):
         said = (
             "unknown"
