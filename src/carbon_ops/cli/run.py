@@ -12,10 +12,10 @@ from carbon_ops.cli import measurement, options, recording, repeats
 from carbon_ops.cli.output import fit
 from carbon_ops.cli.repeats import Run
 from carbon_ops.errors import CarbonOpsError
+from carbon_ops.meter.command import CommandNotStarted
 from carbon_ops.meter.enclosure import Enclosure
 from carbon_ops.meter.launch import (
     CommandClock,
-    CommandNotStarted,
     Ended,
     Supervisor,
     die_of_interrupt,

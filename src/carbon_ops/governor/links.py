@@ -14,7 +14,6 @@ from _socket import (
     MSG_CMSG_CLOEXEC,
     MSG_NOSIGNAL,
     SCM_RIGHTS,
-    SO_PEERCRED,
     SOCK_STREAM,
     SOL_SOCKET,
     socket,
@@ -26,6 +25,7 @@ from time import monotonic_ns, sleep
 from carbon_ops.counters.timeline import never_read
 from carbon_ops.errors import GovernorUnavailableError
 from carbon_ops.governor.layout import RingError
+from carbon_ops.governor.peers import creator_uid
 from carbon_ops.governor.ring import LostError, RingReader, time_namespace
 
 TYPE_CHECKING = False
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from carbon_ops.governor.protocol import Reply
     from carbon_ops.model import Layout, Sample
 
-UNKNOWN_UID = -1
 MAX_REPLY_BYTES = 4 << 20
 _MAP_REQUEST = b'{"v":1,"op":"map"}\n'
 _WIDE_NS = 5_000_000_000
@@ -256,7 +255,7 @@ def connect(path: str, timeout_s: float) -> Link:
         connection.settimeout(timeout_s)
         try:
             _knock(connection, path, timeout_s)
-            uid = _creator(connection)
+            uid = creator_uid(connection)
             ring = _ask_for_ring(connection)
             if ring is not None and ring.time_namespace == time_namespace():
                 return RingLink(ring, uid)
@@ -342,29 +341,6 @@ def _all_fresh(samples: Sequence[Sample]) -> bool:
             if not totals.fresh:
                 return False
     return True
-
-
-def _creator(connection: socket) -> int:
-    """Return the uid that created the socket, -1 where it has no number here.
-
-    In a user namespace every unmapped user shows as the one overflow uid, which must
-    not be taken for the user who really has that number: ``user_namespaces(7)``.
-    """
-    raw = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)
-    uid = int.from_bytes(raw[4:8], byteorder)
-    return UNKNOWN_UID if uid != 0 and uid == overflow_uid() else uid
-
-
-def overflow_uid() -> int | None:
-    """Return the uid that hides others here; None where every uid has a mapping."""
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            if file.read().split() == [b"0", b"0", b"4294967295"]:
-                return None
-        with open("/proc/sys/kernel/overflowuid", "rb") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 65_534  # the kernel's default
 
 
 # --- what went wrong ----------------------------------------------------------------

@@ -19,7 +19,7 @@ from carbon_ops.counters import timeline
 from carbon_ops.errors import OutOfWindowError
 from carbon_ops.governor import protocol
 from carbon_ops.governor.access import notify, peer_uid
-from carbon_ops.governor.links import overflow_uid
+from carbon_ops.governor.peers import overflow_uid
 from carbon_ops.governor.protocol import ErrorReply, ProtocolError, Request
 
 TYPE_CHECKING = False

@@ -33,8 +33,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from carbon_ops.clock import monotonic_ns
-from carbon_ops.errors import CarbonOpsError
 from carbon_ops.meter import memory
+from carbon_ops.meter.command import CommandNotStarted, is_anywhere, on_path
 from carbon_ops.meter.process_tree import THIS_PROCESS, descendants, read_file
 
 if TYPE_CHECKING:
@@ -67,35 +67,6 @@ _PASSED_ON = frozenset(
 _FATAL = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 _TERMINAL_STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _WAITED_FOR = _PASSED_ON | {signal.SIGCHLD, signal.SIGCONT}
-
-
-class CommandNotStarted(CarbonOpsError):
-    """The command cannot be executed; nothing was measured.
-
-    The exit code is the shell's: 127 not found, 126 found but not executable.
-    """
-
-    def __init__(self, command: str, cause: OSError) -> None:
-        missing = cause.errno == errno.ENOENT
-        found = _on_path(command)
-        if missing and os.access(found, os.X_OK):
-            super().__init__(
-                f"{command}: the interpreter that it asks for was not found",
-                hint=f'The first line of a script names it ("#!"): head -n 1 {found}',
-            )
-            self.exit_code = 126
-            return
-        what = "command not found" if missing else (cause.strerror or str(cause))
-        super().__init__(
-            f"{command}: {what}",
-            hint=(
-                f"Is {command!r} spelt right and on PATH? A shell builtin or alias "
-                "needs: carbon-ops run -- sh -c '...'"
-                if missing
-                else f"Is {command!r} a program? Try: ls -l {command}"
-            ),
-        )
-        self.exit_code = 127 if missing else 126
 
 
 class Ended(NamedTuple):
@@ -227,12 +198,12 @@ class Supervisor:
         try:
             self._pid = self._spawn(argv[0], list(argv))
         except OSError as cause:
-            if cause.errno == errno.EACCES and not _is_anywhere(argv[0]):
+            if cause.errno == errno.EACCES and not is_anywhere(argv[0]):
                 cause.errno = errno.ENOENT  # a folder of PATH was denied, nothing else
             if cause.errno != errno.ENOEXEC:
                 raise CommandNotStarted(argv[0], cause) from cause
             # A script without "#!": every shell and execvp(3) hand it to sh.
-            found = _on_path(argv[0])
+            found = on_path(argv[0])
             self._pid = self._spawn("/bin/sh", ["sh", found, *argv[1:]])
         except ValueError as cause:  # an argument holds a NUL character
             raise CommandNotStarted(argv[0], OSError(errno.EINVAL, str(cause))) from (
@@ -371,22 +342,6 @@ def inherited_environment() -> dict[bytes, bytes]:
         if not any(x.startswith(b"LC_CTYPE=") for x in began.split(b"\0")):
             del environment[b"LC_CTYPE"]
     return environment
-
-
-def _on_path(command: str) -> str:
-    if "/" in command:
-        return command
-    for folder in os.get_exec_path():
-        path = os.path.join(folder, command)
-        if os.access(path, os.X_OK):
-            return path
-    return command
-
-
-def _is_anywhere(command: str) -> bool:
-    return "/" in command or any(
-        os.path.lexists(os.path.join(folder, command)) for folder in os.get_exec_path()
-    )
 
 
 def _is_stopped(pid: int) -> bool:

@@ -60,6 +60,15 @@ def until(condition):
         assert time.monotonic() < end
         time.sleep(0.001)
 
+def all_of(fd):
+    # Every free descriptor.
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(fd))
+    except OSError:
+        return taken
+
 clock = OwnTree(with_self=False)
 before = clock.read()
 """
@@ -159,12 +168,7 @@ reader, writer = os.pipe()
 pid = fork_burner(0.05, (reader, writer))
 until(lambda: clock.read() - before >= 50_000_000)
 seen = clock.read()
-taken = []
-try:
-    while True:
-        taken.append(os.dup(reader))
-except OSError:
-    pass
+taken = all_of(reader)
 assert clock.read() == seen and process_tree.ours.unread == 1
 assert clock.pids() == []
 for fd in taken:
@@ -223,12 +227,7 @@ until(lambda: process_tree.process_ns(pid) >= 50_000_000)
 ended = fork_burner(0.0)
 os.waitpid(ended, 0)
 assert process_tree._living_ns([ended, pid]) >= 50_000_000
-taken = []
-try:
-    while True:
-        taken.append(os.dup(reader))
-except OSError:
-    pass
+taken = all_of(reader)
 try:
     process_tree._living_ns([ended, pid])
     raise SystemExit("took what it could not read for one that ended")
