@@ -364,7 +364,7 @@ def test_counters_that_are_all_gone_are_waited_for(tmp_path: Any, back: bool) ->
         before = client.origin.instance_id
         fake.tear("intel-rapl:0")
         fake.remove("intel-rapl:0")
-        until(lambda: "have changed" in governor.said())
+        until(lambda: "waiting for them" in governor.said())
         if not back:
             assert governor.stop() == 0
             return

@@ -134,6 +134,8 @@ def _sampler_anew(options: Options, stopping: Sequence[int]) -> Sampler | None:
         except SourceUnavailableError:
             if look == _LOOKS - 1:
                 raise
+            if look == 0:
+                _say("there are none now; waiting for them")
     return None
 
 
